@@ -1,0 +1,159 @@
+//! A pipeline: steps in an order in which every step comes after what it needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::name::Name;
+use super::source::Source;
+use super::step::{ReadFrom, Step, StepKind};
+use super::variable::Variables;
+
+/// A valid pipeline.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Pipeline {
+    /// Its name.
+    pub name: Name,
+    /// Its steps; each comes after all that it needs.
+    pub steps: Vec<Step>,
+    /// The sources that its steps read, by name.
+    pub sources: BTreeMap<Name, Source>,
+    /// Values of the declared variables.
+    pub variables: Variables,
+    /// What training reads, and how it is split by time.
+    pub split: Split,
+}
+
+/// The days that training reads, split by time, oldest first: training, validation, test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Split {
+    /// Days in all, ending with the logical date.
+    pub window: u32,
+    /// Days before the test on which tuning compares trials.
+    pub validation: u32,
+    /// Last days, on which models are compared.
+    pub test: u32,
+}
+
+impl Pipeline {
+    /// The step of that name.
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name.as_str() == name)
+    }
+}
+
+impl Step {
+    /// Names of the steps that this one needs done.
+    pub fn needs(&self) -> Vec<&Name> {
+        let mut needs: Vec<&Name> = self.after.iter().collect();
+        match &self.kind {
+            StepKind::Sql(sql) => {
+                needs.extend(
+                    sql.reads.iter().filter(|r| r.from == ReadFrom::Table).map(|r| &r.name),
+                );
+            }
+            StepKind::Train(train) | StepKind::Tune(train) => {
+                needs.extend(train.inputs.iter().map(|input| &input.table));
+            }
+            StepKind::Select(select) => {
+                needs.extend(select.candidates.iter().chain(&select.baselines));
+            }
+            StepKind::Score(score) => {
+                needs.push(&score.model);
+                needs.extend(&score.fallback);
+            }
+            StepKind::Load(load) => {
+                needs.push(&load.from);
+                needs.extend(load.names.iter().map(|names| &names.table));
+            }
+        }
+        needs
+    }
+}
+
+/// A circle of steps, each of which needs the next; the first comes again at the end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Cycle(pub Vec<Name>);
+
+/// Puts steps into an order in which each comes after what it needs, keeping the written order
+/// where it may. Names that are not among the steps are passed over.
+pub fn in_order(steps: Vec<Step>) -> Result<Vec<Step>, Cycle> {
+    let needs: BTreeMap<Name, Vec<Name>> = steps
+        .iter()
+        .map(|step| (step.name.clone(), step.needs().into_iter().cloned().collect()))
+        .collect();
+    let mut done: BTreeSet<Name> = BTreeSet::new();
+    let mut waiting = steps;
+    let mut ordered = Vec::with_capacity(waiting.len());
+    while !waiting.is_empty() {
+        let ready = waiting.iter().position(|step| {
+            needs[&step.name].iter().all(|need| done.contains(need) || !needs.contains_key(need))
+        });
+        match ready {
+            Some(index) => {
+                let step = waiting.remove(index);
+                done.insert(step.name.clone());
+                ordered.push(step);
+            }
+            None => return Err(find_cycle(&waiting[0].name, &needs, &done)),
+        }
+    }
+    Ok(ordered)
+}
+
+/// Follows unfinished needs from `start` until a name comes again; one must, since every step that
+/// is left has an unfinished need.
+fn find_cycle(
+    start: &Name,
+    needs: &BTreeMap<Name, Vec<Name>>,
+    done: &BTreeSet<Name>,
+) -> Cycle {
+    let mut path = vec![start.clone()];
+    loop {
+        let last = &path[path.len() - 1];
+        let next = needs[last]
+            .iter()
+            .find(|need| needs.contains_key(*need) && !done.contains(*need))
+            .unwrap_or(start)
+            .clone();
+        if let Some(first) = path.iter().position(|name| *name == next) {
+            path.drain(..first);
+            path.push(next);
+            return Cycle(path);
+        }
+        path.push(next);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::step::LoadStep;
+    use super::*;
+
+    fn step(name: &str, after: &[&str]) -> Step {
+        Step {
+            name: Name::new(name).unwrap(),
+            kind: StepKind::Load(LoadStep {
+                from: Name::new("outside").unwrap(),
+                table: Name::new("t").unwrap(),
+                keep: 1,
+                names: None,
+            }),
+            after: after.iter().map(|name| Name::new(*name).unwrap()).collect(),
+        }
+    }
+
+    #[test]
+    fn orders_and_keeps_the_written_order() {
+        let steps = vec![step("c", &["a"]), step("b", &[]), step("a", &[])];
+        let names: Vec<String> =
+            in_order(steps).unwrap().iter().map(|step| step.name.to_string()).collect();
+        assert_eq!(names, ["b", "a", "c"]);
+    }
+
+    #[test]
+    fn prints_the_circle_alone() {
+        let steps = vec![step("x", &["a"]), step("a", &["b"]), step("b", &["c"]), step("c", &["a"])];
+        let Cycle(path) = in_order(steps).unwrap_err();
+        let path: Vec<&str> = path.iter().map(Name::as_str).collect();
+        assert_eq!(path, ["a", "b", "c", "a"]);
+    }
+}

@@ -1,0 +1,182 @@
+//! Steps: what a pipeline does, as meant.
+
+use super::job::Job;
+use super::name::Name;
+
+/// The column that partitions a table by day.
+pub const PARTITION_COLUMN: &str = "dt";
+/// The column by which a query says what becomes of each row that it read; it is never stored.
+pub const FATE_COLUMN: &str = "_fate";
+/// The catalog table that holds what could not be read or was refused.
+pub const QUARANTINE_TABLE: &str = "quarantine";
+
+/// One node of a pipeline's graph.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    /// The step's name; for SQL and scoring steps also the name of the table that it makes.
+    pub name: Name,
+    /// What it does.
+    pub kind: StepKind,
+    /// Steps that must be done before, beyond those that it reads from.
+    pub after: Vec<Name>,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepKind {
+    /// Makes a table by a query.
+    Sql(SqlStep),
+    /// Fits one model.
+    Train(TrainStep),
+    /// Searches hyperparameters, then fits a model with the best.
+    Tune(TrainStep),
+    /// Compares candidates, baselines and the champion.
+    Select(SelectStep),
+    /// Makes recommendations with the selected model.
+    Score(ScoreStep),
+    /// Loads recommendations into the serving store.
+    Load(LoadStep),
+}
+
+impl StepKind {
+    /// The word for the kind, as in `pipelines.yaml`.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Sql(_) => "sql",
+            Self::Train(_) => "train",
+            Self::Tune(_) => "tune",
+            Self::Select(_) => "select",
+            Self::Score(_) => "score",
+            Self::Load(_) => "load",
+        }
+    }
+}
+
+/// A table made by a query.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SqlStep {
+    /// The query's file, relative to the project, for messages.
+    pub file: String,
+    /// The query's text.
+    pub text: String,
+    /// The query with comments and layout taken away, so that those do not count as a change.
+    pub normalized: String,
+    /// The tables and sources that the query names.
+    pub reads: Vec<Read>,
+    /// Whether the table has one partition a day, in the column `dt`.
+    pub partitioned: bool,
+    /// Columns whose values together may occur only once in a partition; empty for no check.
+    pub unique_key: Vec<String>,
+    /// What must hold before the table becomes visible.
+    pub checks: Vec<Check>,
+    /// Whether the table is also loaded into the warehouse.
+    pub warehouse: bool,
+    /// The parameters that the query uses, without the `$`.
+    pub parameters: Vec<String>,
+}
+
+/// A table or source that a query reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Read {
+    /// The name in SQL.
+    pub name: Name,
+    /// What the name stands for.
+    pub from: ReadFrom,
+    /// The number of days up to and with the step's own that are read of a partitioned input.
+    pub days: u32,
+}
+
+/// What a name in a query stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// Raw input.
+    Source,
+    /// A table that another step makes.
+    Table,
+}
+
+/// A condition on a finished table.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Check {
+    /// The columns hold no NULL.
+    NotNull(Vec<String>),
+    /// The partition has at least this many rows.
+    MinRows(u64),
+    /// A boolean SQL expression over the table's columns holds in every row; NULL counts as held.
+    Expression(String),
+}
+
+/// A model to fit, with or without a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TrainStep {
+    /// The job, read from `jobs/`.
+    pub job: Job,
+    /// Which table goes into which channel.
+    pub inputs: Vec<Input>,
+}
+
+/// A channel of a training job and the table that fills it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Input {
+    /// The channel (`train`, `segments`, …).
+    pub channel: String,
+    /// The table.
+    pub table: Name,
+}
+
+/// A comparison of models.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SelectStep {
+    /// Steps whose models may win.
+    pub candidates: Vec<Name>,
+    /// Steps whose models are only compared with.
+    pub baselines: Vec<Name>,
+    /// The metric that decides, for example `ndcg@10`.
+    pub metric: String,
+    /// What happens to the model that won last time.
+    pub champion: ChampionRule,
+}
+
+/// What happens to the model that won last time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChampionRule {
+    /// It stays unless a candidate is better and the interval of the difference excludes zero.
+    KeepUnlessBeaten,
+    /// The candidate with the highest metric wins.
+    BestWins,
+}
+
+/// Recommendations for every known user.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ScoreStep {
+    /// The selecting or training step whose model is used.
+    pub model: Name,
+    /// The training step of the popularity model that serves visitors whom nobody knows.
+    pub fallback: Option<Name>,
+    /// Length of each list.
+    pub top: usize,
+}
+
+/// A load into the serving store.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadStep {
+    /// The scoring step.
+    pub from: Name,
+    /// The served table.
+    pub table: Name,
+    /// Number of generations kept for rollback, the visible one among them.
+    pub keep: usize,
+    /// Where the names of items are, for people who look a list up.
+    pub names: Option<ItemNames>,
+}
+
+/// Where the names of items are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ItemNames {
+    /// The table.
+    pub table: Name,
+    /// Its column with the item's id.
+    pub key: String,
+    /// Its column with the item's name.
+    pub column: String,
+}

@@ -1,0 +1,77 @@
+//! State: runs, the ledger, decisions and the lease.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::pipeline::interval::LogicalDate;
+use crate::pipeline::name::Name;
+use crate::run::failure::Outcome;
+use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
+
+/// The right to run a pipeline.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lease {
+    /// What is leased.
+    pub name: String,
+    /// Who holds it.
+    pub holder: String,
+    /// Grows with every acquisition, so that a holder that was taken over can be told by it.
+    pub fence: u64,
+}
+
+/// Remembers what was done.
+#[async_trait]
+pub trait StateStore: Send + Sync {
+    /// Writes a run, replacing what was known under its id.
+    async fn put_run(&self, run: &RunRecord) -> Outcome<()>;
+
+    /// A run by id; `None` if nobody knows it.
+    async fn run(&self, id: &RunId) -> Outcome<Option<RunRecord>>;
+
+    /// The last runs, newest first by start.
+    async fn runs(&self, limit: usize) -> Outcome<Vec<RunRecord>>;
+
+    /// Writes a step's record, replacing the one of the same run, step, action and partition.
+    async fn put_step(&self, step: &StepRecord) -> Outcome<()>;
+
+    /// The records of a run's steps, by start.
+    async fn steps(&self, run: &RunId) -> Outcome<Vec<StepRecord>>;
+
+    /// The whole ledger of a pipeline.
+    async fn ledger(&self, pipeline: &Name) -> Outcome<Vec<LedgerRow>>;
+
+    /// Writes rows of the ledger, all or none, each replacing the one of the same pipeline, step
+    /// and partition.
+    async fn put_ledger(&self, rows: &[LedgerRow]) -> Outcome<()>;
+
+    /// The last decision of a selecting step before a date; `None` if there is none.
+    async fn decision_before(
+        &self,
+        pipeline: &Name,
+        step: &Name,
+        date: LogicalDate,
+    ) -> Outcome<Option<Decision>>;
+
+    /// Writes a decision, replacing the one of the same pipeline, step and date.
+    async fn put_decision(&self, pipeline: &Name, step: &Name, decision: &Decision) -> Outcome<()>;
+
+    /// Takes the lease if nobody holds it, or its holder's time is up or its process is known to
+    /// be dead. Taking it again as the same holder renews it.
+    ///
+    /// Errors: `Conflict`, naming the holder and until when.
+    async fn acquire(
+        &self,
+        name: &str,
+        holder: &str,
+        time: Duration,
+        now: DateTime<Utc>,
+    ) -> Outcome<Lease>;
+
+    /// Prolongs a lease. Errors: `Conflict` if it was taken over.
+    async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()>;
+
+    /// Gives a lease back; one that was taken over is left alone.
+    async fn release(&self, lease: &Lease) -> Outcome<()>;
+}

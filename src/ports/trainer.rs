@@ -1,0 +1,89 @@
+//! The trainer: remote (or child) processes that fit models and score users.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::pipeline::job::MetricDefinition;
+use crate::run::failure::Outcome;
+
+/// A job to be run under the training-container contract: inputs as channels of files, strings as
+/// hyperparameters, an archive as output.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobRequest {
+    /// Deterministic name, made from the run's identity, the step and the trial; at most 63
+    /// characters of `[a-z0-9-]`. A second submit under the same name finds the first.
+    pub name: String,
+    /// What the program is asked to do.
+    pub kind: JobKind,
+    /// Hyperparameters, the algorithm among them under `algorithm`.
+    pub hyperparameters: BTreeMap<String, String>,
+    /// Folders of the lake by channel; each ends with `/`. For scoring jobs the channels `model`
+    /// and `fallback` hold `model.tar.gz`.
+    pub channels: BTreeMap<String, String>,
+    /// Folder of the lake, ending with `/`, that gets the output: `model.tar.gz` of a training
+    /// job, the files below `output/` of a scoring job.
+    pub output: String,
+    /// What to read from the program's output.
+    pub metrics: Vec<MetricDefinition>,
+    /// Longest time that it may run.
+    pub max_runtime: Duration,
+}
+
+/// What the program is asked to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JobKind {
+    /// Fit a model.
+    Train,
+    /// Make recommendations with a model.
+    Score,
+}
+
+/// How a job stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct JobStatus {
+    /// Its state.
+    pub state: JobState,
+    /// The last value of each metric that was seen.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// The state of a job. `Completed` alone is success.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobState {
+    /// Accepted or running.
+    InProgress,
+    /// Done; the output is where the request asked for it.
+    Completed,
+    /// Failed.
+    Failed {
+        /// The program's own words (at most 1,024 characters), else how its process ended.
+        reason: String,
+        /// The last lines of its output, oldest first; at most 20.
+        last_lines: Vec<String>,
+    },
+    /// Stopped by `cancel` or for taking too long.
+    Stopped,
+}
+
+/// Runs jobs.
+#[async_trait]
+pub trait Trainer: Send + Sync {
+    /// Starts a job, or attaches to the one of that name if it is under way or completed; one that
+    /// failed or was stopped is started anew.
+    ///
+    /// Errors: `Input` if a channel has no file, `Usage` for a name that is not valid,
+    /// `Exhausted` if there is no capacity.
+    async fn submit(&self, job: &JobRequest) -> Outcome<()>;
+
+    /// How a job stands. Does not wait. Errors: `NotFound` if no job has that name.
+    async fn status(&self, name: &str) -> Outcome<JobStatus>;
+
+    /// Waits until the job is no longer in progress, or `wait` has passed, and returns how it
+    /// stands then.
+    async fn wait(&self, name: &str, wait: Duration) -> Outcome<JobStatus>;
+
+    /// Asks a job to stop. A job that ended already stays as it is. Errors: `NotFound`.
+    async fn cancel(&self, name: &str) -> Outcome<()>;
+}

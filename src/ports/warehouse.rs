@@ -1,0 +1,56 @@
+//! The warehouse: curated tables in SQL for the people who ask questions.
+
+use async_trait::async_trait;
+
+use super::catalog::{FileEntry, TableEntry};
+use crate::pipeline::interval::LogicalDate;
+use crate::run::failure::Outcome;
+
+/// A load of one or more tables that becomes visible as a whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LoadBatch {
+    /// Identity of the load: the same token is loaded once only, however often it is asked for.
+    pub token: String,
+    /// The run, for the ledger.
+    pub run: String,
+    /// The tables.
+    pub tables: Vec<TableLoad>,
+}
+
+/// What replaces a day, or all, of a table.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TableLoad {
+    /// The table and its columns.
+    pub table: TableEntry,
+    /// The day that is replaced; `None` replaces all rows.
+    pub date: Option<LogicalDate>,
+    /// Parquet files with the rows.
+    pub files: Vec<FileEntry>,
+    /// Rows that the files hold.
+    pub rows: u64,
+}
+
+/// How a load went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LoadOutcome {
+    /// It was loaded now; this many rows.
+    Loaded(u64),
+    /// The ledger knows the token: nothing was done.
+    AlreadyLoaded,
+}
+
+/// Holds curated tables.
+#[async_trait]
+pub trait Warehouse: Send + Sync {
+    /// Replaces the days of all tables of the batch and writes the ledger row, in one transaction.
+    ///
+    /// A table by day has a first-class column `dt`. Tables that do not exist are created; columns
+    /// that the table lacks are added; a column whose type differs is a failure of kind `Usage`
+    /// that names it. Idempotent by token. After an error nothing of the batch is visible.
+    /// Errors: `Quality` if the rows loaded are not as many as said, `Input` if a file cannot be
+    /// read.
+    async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome>;
+
+    /// Rows of a table, of one day or all; `None` if there is no such table.
+    async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>>;
+}

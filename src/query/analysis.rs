@@ -1,0 +1,414 @@
+//! Analysis of SQL without running it: parsing, and type-checking a whole pipeline by passing each
+//! step's schema on to the steps that read it. No data is read.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::common::metadata::ScalarAndMetadata;
+use datafusion::common::{ParamValues, ScalarValue};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+use datafusion::sql::parser::DFParser;
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::published::table_schema;
+use super::raw::source_schema;
+use super::session::config;
+use super::write::stored_schema;
+use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
+use crate::pipeline::step::{Check, FATE_COLUMN, PARTITION_COLUMN, ReadFrom, SqlStep, StepKind};
+use crate::pipeline::variable::{Value, Variables};
+use crate::run::failure::Problem;
+
+/// Reads a statement: its normal form, the tables and the parameters that it names.
+pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
+        QueryProblem {
+            line: position(error.location.line),
+            column: position(error.location.column),
+            message: error.message,
+        }
+    })?;
+    let mut statements = DFParser::parse_sql(text).map_err(|error| parse_problem(&error, text))?;
+    let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
+        return Err(QueryProblem {
+            line: 1,
+            column: 1,
+            message: "expected exactly one statement in the file".to_owned(),
+        });
+    };
+    let (references, _) = resolve_table_references(&statement, true)
+        .map_err(|error| QueryProblem { line: 1, column: 1, message: error.strip_backtrace() })?;
+    let tables =
+        references.iter().map(|table| mention(table.table(), &tokens)).collect::<Vec<_>>();
+    let mut parameters: Vec<Mention> = Vec::new();
+    for token in &tokens {
+        if let Token::Placeholder(name) = &token.token {
+            let name = name.trim_start_matches('$');
+            if !parameters.iter().any(|known| known.name == name) {
+                parameters.push(at(name, token));
+            }
+        }
+    }
+    // Tokens instead of the printed tree: no query means something else for its layout, and the
+    // printing of trees changes from version to version.
+    let words: Vec<String> = tokens
+        .iter()
+        .filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF | Token::SemiColon))
+        .map(|token| token.token.to_string())
+        .collect();
+    Ok(QueryFacts { normalized: words.join(" "), tables, parameters })
+}
+
+fn position(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(1).max(1)
+}
+
+fn at(name: &str, token: &TokenWithSpan) -> Mention {
+    Mention {
+        name: name.to_owned(),
+        line: position(token.span.start.line),
+        column: position(token.span.start.column),
+    }
+}
+
+/// Finds where a name stands as a word of the statement; its start if nowhere.
+fn mention(name: &str, tokens: &[TokenWithSpan]) -> Mention {
+    let is_name = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) => word.value.eq_ignore_ascii_case(name),
+        _ => false,
+    };
+    // A table stands behind FROM or JOIN or a comma; the same word elsewhere may be a column.
+    let mut behind_from = false;
+    let mut first = None;
+    for token in tokens {
+        match &token.token {
+            Token::Whitespace(_) => continue,
+            Token::Word(word)
+                if word.value.eq_ignore_ascii_case("from")
+                    || word.value.eq_ignore_ascii_case("join") =>
+            {
+                behind_from = true;
+                continue;
+            }
+            _ => {}
+        }
+        if is_name(&token) {
+            if behind_from {
+                return at(name, token);
+            }
+            first.get_or_insert_with(|| at(name, token));
+        }
+        behind_from = false;
+    }
+    first.unwrap_or_else(|| Mention { name: name.to_owned(), line: 1, column: 1 })
+}
+
+/// The parser keeps the place of an error only as the end of its text.
+fn parse_problem(error: &DataFusionError, text: &str) -> QueryProblem {
+    let whole = error.find_root().strip_backtrace();
+    let message = whole
+        .trim_start_matches("SQL error: ")
+        .trim_start_matches("ParserError(\"")
+        .trim_end_matches("\")")
+        .replace("sql parser error: ", "");
+    match message.rsplit_once(" at Line: ") {
+        Some((what, place)) => {
+            let (line, column) = place.split_once(", Column: ").unwrap_or((place, "1"));
+            let number = |text: &str| text.trim().parse().unwrap_or(1);
+            QueryProblem { line: number(line), column: number(column), message: what.to_owned() }
+        }
+        None => {
+            // The end of the text is where the parser stood.
+            let line = text.lines().count().max(1);
+            let column = text.lines().last().map_or(1, |line| line.chars().count() + 1);
+            QueryProblem { line, column, message }
+        }
+    }
+}
+
+/// Schemas of a pipeline's tables, as SQL sees them.
+pub type Schemas = BTreeMap<Name, SchemaRef>;
+
+/// Type-checks the queries of a pipeline and returns the schema of each table that they make.
+/// Steps after a broken one are checked as far as their inputs are known.
+pub async fn check(pipeline: &Pipeline) -> Result<Schemas, Vec<Problem>> {
+    let mut schemas: Schemas =
+        pipeline.sources.iter().map(|(name, source)| (name.clone(), source_schema(source))).collect();
+    let mut problems = Vec::new();
+    for step in &pipeline.steps {
+        let StepKind::Sql(sql) = &step.kind else { continue };
+        if sql.reads.iter().any(|read| !schemas.contains_key(&read.name)) {
+            continue;
+        }
+        match check_step(sql, &schemas, &pipeline.variables).await {
+            Ok(schema) => {
+                schemas.insert(step.name.clone(), schema);
+            }
+            Err(problem) => problems.push(*problem),
+        }
+    }
+    for step in &pipeline.steps {
+        if let StepKind::Load(load) = &step.kind
+            && let Some(names) = &load.names
+            && let Some(schema) = schemas.get(&names.table)
+        {
+            for column in [&names.key, &names.column] {
+                if schema.column_with_name(column).is_none() {
+                    problems.push(Problem {
+                        file: "pipelines.yaml".to_owned(),
+                        line: 1,
+                        column: 1,
+                        length: 1,
+                        message: format!(
+                            "step `{}`: table `{}` has no column `{column}`",
+                            step.name, names.table
+                        ),
+                        hint: None,
+                    });
+                }
+            }
+        }
+    }
+    if problems.is_empty() { Ok(schemas) } else { Err(problems) }
+}
+
+async fn check_step(
+    sql: &SqlStep,
+    schemas: &Schemas,
+    variables: &Variables,
+) -> Result<SchemaRef, Box<Problem>> {
+    let context = SessionContext::new_with_config(config(1));
+    for read in &sql.reads {
+        if let Some(schema) = schemas.get(&read.name) {
+            let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
+            context.register_table(read.name.as_str(), table).map_err(|e| problem(&e, sql))?;
+        }
+    }
+    // Any date does: only types matter here.
+    let date = LogicalDate::new(chrono::NaiveDate::default());
+    let plan = plan(&context, &sql.text, parameters(Partition::Day(date), date, "run", variables))
+        .await
+        .map_err(|error| problem(&error, sql))?;
+    let schema = plan.schema().inner();
+    let say = |message: String, hint: &str| {
+        Box::new(Problem {
+            file: sql.file.clone(),
+            line: 1,
+            column: 1,
+            length: 1,
+            message,
+            hint: Some(hint.to_owned()),
+        })
+    };
+    if sql.partitioned {
+        match schema.column_with_name(PARTITION_COLUMN) {
+            Some((_, field)) if *field.data_type() == DataType::Date32 => {}
+            Some((_, field)) => {
+                return Err(say(
+                    format!("column `dt` is {}, expected a date", field.data_type()),
+                    "select `$logical_date AS dt`",
+                ));
+            }
+            None => {
+                return Err(say(
+                    "the query makes no column `dt`, by which the table is partitioned".to_owned(),
+                    "select `$logical_date AS dt`, or take `partition_by` out of the step",
+                ));
+            }
+        }
+    }
+    if let Some((_, fate)) = schema.column_with_name(FATE_COLUMN)
+        && !matches!(fate.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+    {
+        return Err(say(
+            format!("column `_fate` is {}, expected text", fate.data_type()),
+            "make it `kept`, `duplicate`, `filtered: <why>` or `quarantined: <why>`",
+        ));
+    }
+    let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
+    let visible = table_schema(&stored_schema(schema, partition), sql.partitioned);
+    let checked = sql.checks.iter().filter_map(|check| match check {
+        Check::NotNull(columns) => Some(columns),
+        Check::MinRows(_) | Check::Expression(_) => None,
+    });
+    for column in checked.flatten().chain(&sql.unique_key) {
+        if visible.column_with_name(column).is_none() {
+            let names: Vec<&str> = visible.fields().iter().map(|f| f.name().as_str()).collect();
+            let near = nearest(column, names.iter().copied());
+            return Err(say(
+                format!("a check or unique key names column `{column}`, which the query does not make"),
+                &near.map_or_else(|| format!("it makes {}", names.join(", ")), |near| format!("did you mean `{near}`?")),
+            ));
+        }
+    }
+    Ok(visible)
+}
+
+/// Plans a statement with parameters filled in and types checked.
+pub async fn plan(
+    context: &SessionContext,
+    text: &str,
+    parameters: HashMap<String, ScalarValue>,
+) -> Result<LogicalPlan, DataFusionError> {
+    let state = context.state();
+    let plan = state.create_logical_plan(text).await?;
+    let values = parameters
+        .into_iter()
+        .map(|(name, value)| (name, ScalarAndMetadata::new(value, None)))
+        .collect();
+    let plan = plan.with_param_values(ParamValues::Map(values))?;
+    state.optimize(&plan)
+}
+
+/// The values of a query's parameters.
+pub fn parameters(
+    partition: Partition,
+    date: LogicalDate,
+    run: &str,
+    variables: &Variables,
+) -> HashMap<String, ScalarValue> {
+    let day = partition.date().unwrap_or(date);
+    let since = day.day().signed_duration_since(chrono::NaiveDate::default()).num_days();
+    let interval = day.interval();
+    let instant = |at: chrono::DateTime<chrono::Utc>| {
+        ScalarValue::TimestampMicrosecond(Some(at.timestamp_micros()), Some("UTC".into()))
+    };
+    let mut values = HashMap::from([
+        ("logical_date".to_owned(), ScalarValue::Date32(i32::try_from(since).ok())),
+        ("interval_start".to_owned(), instant(interval.start)),
+        ("interval_end".to_owned(), instant(interval.end)),
+        ("run_id".to_owned(), ScalarValue::Utf8(Some(run.to_owned()))),
+    ]);
+    for (name, value) in variables {
+        let value = match value {
+            Value::String(text) => ScalarValue::Utf8(Some(text.clone())),
+            Value::Int(value) => ScalarValue::Int64(Some(*value)),
+            Value::Double(value) => ScalarValue::Float64(Some(*value)),
+            Value::Boolean(value) => ScalarValue::Boolean(Some(*value)),
+        };
+        values.insert(name.clone(), value);
+    }
+    values
+}
+
+/// The type of an instant in SQL.
+pub fn instant_type() -> DataType {
+    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+}
+
+fn problem(error: &DataFusionError, sql: &SqlStep) -> Box<Problem> {
+    let whole = error.find_root().strip_backtrace();
+    let mut message = whole.lines().next().unwrap_or_default().to_owned();
+    for prefix in ["Error during planning: ", "Schema error: ", "type_coercion\n"] {
+        message = message.replace(prefix, "");
+    }
+    let (mut line, mut column, mut length) = (1, 1, 1);
+    let mut hint = None;
+    let mut placed = false;
+    if let Some(diagnostic) = error.diagnostic() {
+        message.clone_from(&diagnostic.message);
+        if let Some(span) = diagnostic.span {
+            (line, column) = (position(span.start.line), position(span.start.column));
+            if span.end.line == span.start.line {
+                length = position(span.end.column.saturating_sub(span.start.column));
+            }
+            placed = true;
+        }
+        let notes = diagnostic.notes.iter().map(|note| note.message.clone());
+        let helps = diagnostic.helps.iter().map(|help| help.message.clone());
+        hint = notes.chain(helps).next();
+    }
+    if !placed && let Some(mention) = named_in(&message, &sql.text) {
+        (line, column, length) = (mention.line, mention.column, mention.name.chars().count());
+    }
+    if hint.is_none()
+        && let Some((first, rest)) = message.clone().split_once(" Did you mean ")
+    {
+        hint = Some(format!("did you mean {}", rest.trim()));
+        message = first.trim_end_matches('.').to_owned();
+    }
+    let mut characters = message.chars();
+    let message = match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => message,
+    };
+    let hint = hint.map(|hint: String| hint.trim_end_matches('.').replace("Possible column", "possible columns:"));
+    Box::new(Problem { file: sql.file.clone(), line, column, length, message, hint })
+}
+
+/// Finds the first word in quotes of a message that is also a word of the statement.
+fn named_in(message: &str, text: &str) -> Option<Mention> {
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().ok()?;
+    let words = message.split(['\'', '`', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2);
+    for word in words {
+        let found = tokens.iter().find(|token| match &token.token {
+            Token::Word(known) => {
+                known.value.eq_ignore_ascii_case(word) && known.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword
+            }
+            _ => false,
+        });
+        if let Some(token) = found {
+            return Some(at(word, token));
+        }
+    }
+    None
+}
+
+/// The candidate that is nearest to `name`, if one is near enough to have been meant.
+pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    candidates
+        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, candidate)| candidate)
+}
+
+/// Whether a step reads a source.
+pub fn reads_source(sql: &SqlStep) -> bool {
+    sql.reads.iter().any(|read| read.from == ReadFrom::Source)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_tables_and_parameters_where_they_stand() {
+        let facts = parse(
+            "-- events\nWITH e AS (SELECT * FROM events WHERE ts >= $interval_start)\n\
+             SELECT e.*, items.name FROM e JOIN items USING (item_id)\nWHERE ts < $interval_end;",
+        )
+        .unwrap();
+        let tables: Vec<_> = facts.tables.iter().map(|t| (t.name.as_str(), t.line)).collect();
+        assert_eq!(tables, [("events", 2), ("items", 3)]);
+        let parameters: Vec<_> = facts.parameters.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(parameters, ["interval_start", "interval_end"]);
+    }
+
+    #[test]
+    fn layout_and_comments_do_not_count() {
+        let one = parse("SELECT a, b FROM t -- why\n").unwrap().normalized;
+        let other = parse("SELECT a,\n  b\nFROM t;").unwrap().normalized;
+        assert_eq!(one, other);
+        assert_ne!(one, parse("SELECT b, a FROM t").unwrap().normalized);
+    }
+
+    #[test]
+    fn places_syntax_errors() {
+        let problem = parse("SELECT a\nFORM t x y").unwrap_err();
+        assert_eq!(problem.line, 2, "{problem:?}");
+        assert!(parse("SELECT 1; SELECT 2").unwrap_err().message.contains("exactly one"));
+        assert!(parse("SELECT 'open").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! Checks on a finished partition before it becomes visible.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, Int64Array};
+use datafusion::prelude::SessionContext;
+
+use super::published::PublishedTable;
+use super::session::failure_of;
+use crate::pipeline::step::{Check, SqlStep};
+use crate::run::failure::{Failure, FailureKind, Outcome};
+
+/// Runs the checks of a step over its staged partition. Errors: `Quality`, with every check that
+/// does not hold and how many rows break it.
+pub async fn run(
+    context: &SessionContext,
+    name: &str,
+    sql: &SqlStep,
+    staged: PublishedTable,
+) -> Outcome<()> {
+    let mut conditions: Vec<(String, String)> = Vec::new();
+    if !sql.unique_key.is_empty() {
+        let columns: Vec<String> = sql.unique_key.iter().map(|column| quote(column)).collect();
+        let columns = columns.join(", ");
+        conditions.push((
+            format!("rows that repeat the unique key ({})", sql.unique_key.join(", ")),
+            format!("SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM checked GROUP BY {columns} HAVING count(*) > 1)"),
+        ));
+    }
+    for check in &sql.checks {
+        match check {
+            Check::NotNull(columns) => {
+                for column in columns {
+                    conditions.push((
+                        format!("rows where `{column}` is NULL"),
+                        format!("SELECT count(*) FROM checked WHERE {} IS NULL", quote(column)),
+                    ));
+                }
+            }
+            Check::MinRows(rows) => conditions.push((
+                format!("rows fewer than the {rows} that it should have"),
+                format!("SELECT greatest({rows} - count(*), 0) FROM checked"),
+            )),
+            Check::Expression(expression) => conditions.push((
+                format!("rows where `{expression}` does not hold"),
+                format!("SELECT count(*) FROM checked WHERE NOT ({expression})"),
+            )),
+        }
+    }
+    if conditions.is_empty() {
+        return Ok(());
+    }
+    let doing = format!("check `{name}`");
+    context
+        .register_table("checked", Arc::new(staged))
+        .map_err(|error| failure_of(error, &doing))?;
+    let mut broken = Vec::new();
+    for (what, query) in conditions {
+        let frame = context.sql(&query).await.map_err(|error| failure_of(error, &doing))?;
+        let batches = frame.collect().await.map_err(|error| failure_of(error, &doing))?;
+        let rows = batches
+            .first()
+            .and_then(|batch| datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Int64).ok())
+            .and_then(|column| column.as_any().downcast_ref::<Int64Array>().map(|c| c.value(0)));
+        match rows {
+            Some(0) => {}
+            Some(rows) => broken.push(format!("{rows} {what}")),
+            None => broken.push(format!("no answer for: {what}")),
+        }
+    }
+    if broken.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{name}` does not pass its checks: {}", broken.join("; "));
+    Err(Failure::new(FailureKind::Quality, message)
+        .with_hint("nothing was published; the tables are as they were before"))
+}
+
+/// Quotes an identifier for SQL.
+pub fn quote(identifier: &str) -> String {
+    format!("\"{}\"", identifier.replace('"', "\"\""))
+}

@@ -1,0 +1,161 @@
+//! The lake: where raw input and tables lie.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use futures::TryStreamExt;
+use object_store::path::Path as StorePath;
+use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
+
+use super::raw::reader::RawFile;
+use crate::pipeline::interval::Partition;
+use crate::pipeline::source::Source;
+use crate::run::failure::{Failure, FailureKind, Outcome};
+
+/// The URL under which DataFusion knows the lake.
+pub const LAKE_URL: &str = "lake://lake";
+
+/// A store of files, and for sources that lie outside of it the machine's file system.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    /// The store of the lake; paths are relative to its root.
+    pub store: Arc<dyn ObjectStore>,
+    /// The file system, for sources whose path begins with `/`, `./` or `../`.
+    pub outside: Arc<dyn ObjectStore>,
+    /// The project's folder, which such paths are relative to.
+    pub project: PathBuf,
+    /// How the lake is called in messages.
+    pub shown: String,
+}
+
+/// The files of a source for a partition, with a digest of their names, sizes and times.
+#[derive(Debug, Clone)]
+pub struct Listing {
+    /// The files by path.
+    pub files: Vec<RawFile>,
+    /// Which store they are in.
+    pub outside: bool,
+    /// One line per file: path, size and version (the entity tag where there is one, else the
+    /// time of the last change).
+    pub version: String,
+    /// The folder or file that was looked for, as people know it.
+    pub shown: String,
+}
+
+impl Lake {
+    /// Lists the files of a source for a partition; an absent folder is an empty listing.
+    pub async fn list(&self, source: &Source, partition: Partition) -> Outcome<Listing> {
+        let text = source.path.of(partition);
+        let outside = ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix));
+        let folder = text.ends_with('/');
+        let (store, path, shown) = if outside {
+            let path = absolute(&self.project.join(&text));
+            let location = StorePath::from_absolute_path(&path).map_err(|error| {
+                Failure::new(FailureKind::Usage, format!("`{text}` is not a path: {error}"))
+            })?;
+            (&self.outside, location, text.clone())
+        } else {
+            (&self.store, StorePath::from(text.as_str()), format!("{}{text}", self.shown))
+        };
+        let failed = |error: object_store::Error| {
+            Failure::new(FailureKind::Transient, format!("cannot list `{shown}`: {error}"))
+        };
+        let mut metas: Vec<ObjectMeta> = if folder {
+            store.list(Some(&path)).try_collect().await.map_err(failed)?
+        } else {
+            match store.head(&path).await {
+                Ok(meta) => vec![meta],
+                Err(object_store::Error::NotFound { .. }) => Vec::new(),
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        // Writers leave markers and unfinished files under such names.
+        metas.retain(|meta| {
+            let name = meta.location.filename().unwrap_or_default();
+            meta.size > 0 && !name.starts_with(['.', '_'])
+        });
+        metas.sort_by(|a, b| a.location.cmp(&b.location));
+        let mut version = String::new();
+        for meta in &metas {
+            let stamp = match &meta.e_tag {
+                Some(tag) => tag.clone(),
+                None => meta.last_modified.timestamp_micros().to_string(),
+            };
+            version.push_str(&format!("{} {} {stamp}\n", meta.location, meta.size));
+        }
+        let files = metas
+            .into_iter()
+            .enumerate()
+            .map(|(ordinal, meta)| RawFile {
+                shown: meta.location.to_string(),
+                location: meta.location,
+                bytes: meta.size,
+                ordinal,
+            })
+            .collect();
+        Ok(Listing { files, outside, version, shown })
+    }
+
+    /// The store of a listing.
+    pub fn store_of(&self, listing: &Listing) -> &Arc<dyn ObjectStore> {
+        if listing.outside { &self.outside } else { &self.store }
+    }
+
+    /// Puts bytes under a path of the lake.
+    pub async fn put(&self, path: &str, bytes: Vec<u8>) -> Outcome<()> {
+        let outcome = self.store.put(&StorePath::from(path), bytes.into()).await;
+        outcome.map(|_| ()).map_err(|error| store_failure("write", path, &error))
+    }
+
+    /// The bytes under a path of the lake.
+    pub async fn get(&self, path: &str) -> Outcome<Vec<u8>> {
+        let failed = |error: object_store::Error| store_failure("read", path, &error);
+        let result = self.store.get(&StorePath::from(path)).await.map_err(failed)?;
+        Ok(result.bytes().await.map_err(failed)?.to_vec())
+    }
+
+    /// Whether there is a file of that path and size.
+    pub async fn holds(&self, path: &str, bytes: u64) -> bool {
+        self.store.head(&StorePath::from(path)).await.is_ok_and(|meta| meta.size == bytes)
+    }
+
+    /// Removes all files below a folder. A folder that is not there is no error.
+    pub async fn remove_folder(&self, folder: &str) -> Outcome<()> {
+        let failed = |error: object_store::Error| store_failure("remove", folder, &error);
+        let files: Vec<ObjectMeta> =
+            self.store.list(Some(&StorePath::from(folder))).try_collect().await.map_err(failed)?;
+        for file in files {
+            self.store.delete(&file.location).await.map_err(failed)?;
+        }
+        Ok(())
+    }
+}
+
+/// Makes a [`Failure`] of a store's error.
+pub fn store_failure(doing: &str, path: &str, error: &object_store::Error) -> Failure {
+    let kind = match error {
+        object_store::Error::NotFound { .. } => FailureKind::NotFound,
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
+            FailureKind::Conflict
+        }
+        object_store::Error::InvalidPath { .. } => FailureKind::Usage,
+        _ => FailureKind::Transient,
+    };
+    Failure::new(kind, format!("cannot {doing} `{path}` in the lake: {error}"))
+}
+
+/// Takes `.` and `..` out of a path without asking the disk, so that a missing file gets a message
+/// that names the path.
+fn absolute(path: &std::path::Path) -> PathBuf {
+    let mut clean = PathBuf::new();
+    for part in path.components() {
+        match part {
+            std::path::Component::ParentDir => {
+                clean.pop();
+            }
+            std::path::Component::CurDir => {}
+            other => clean.push(other),
+        }
+    }
+    clean
+}

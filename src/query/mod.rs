@@ -1,0 +1,12 @@
+//! DataFusion: sessions under a memory limit, raw sources, published tables, writing, checks, and
+//! the analysis of SQL without running it.
+
+pub mod analysis;
+pub mod catalog_schema;
+pub mod checks;
+pub mod content_hash;
+pub mod lake;
+pub mod published;
+pub mod raw;
+pub mod session;
+pub mod write;

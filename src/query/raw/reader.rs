@@ -1,0 +1,432 @@
+//! Reads the files of a source, one after another, into record batches.
+
+use std::io::{BufRead, BufReader, Read};
+use std::sync::Arc;
+
+use datafusion::arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
+use datafusion::arrow::datatypes::SchemaRef;
+use flate2::bufread::MultiGzDecoder;
+
+use super::cell::{Cell, CellBuilder};
+use super::tally::{Refused, Tally};
+use super::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN, csv, json};
+use crate::pipeline::source::{Format, Source};
+use crate::run::failure::{Failure, FailureKind, Outcome};
+
+/// Rows in a batch.
+const BATCH_ROWS: usize = 8_192;
+/// A longer line is taken for a sign that the file is not what the source says it is.
+const MAX_LINE_BYTES: usize = 16 << 20;
+const BUFFER_BYTES: usize = 256 << 10;
+
+/// One file of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawFile {
+    /// Path in its store.
+    pub location: object_store::path::Path,
+    /// Path as people know it.
+    pub shown: String,
+    /// Bytes, as stored.
+    pub bytes: u64,
+    /// Number of the file among the files of the interval, by path.
+    pub ordinal: usize,
+}
+
+/// Turns the bytes of files into batches of the projected columns.
+pub struct Parser {
+    source: Arc<Source>,
+    /// Positions in `source.columns`, or one of the three meta columns.
+    projection: Vec<Projected>,
+    schema: SchemaRef,
+    tally: Arc<Tally>,
+    builders: Vec<Builder>,
+    rows: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Projected {
+    Column(usize),
+    File,
+    Line,
+    Row,
+}
+
+enum Builder {
+    Cell(usize, CellBuilder),
+    File(StringBuilder),
+    Line(Int64Builder),
+    Row(Int64Builder),
+}
+
+impl Parser {
+    /// A parser for the columns of `schema`, which are columns of the source or meta columns.
+    pub fn new(source: Arc<Source>, schema: SchemaRef, tally: Arc<Tally>) -> Self {
+        let projection = schema
+            .fields()
+            .iter()
+            .filter_map(|field| match field.name().as_str() {
+                FILE_COLUMN => Some(Projected::File),
+                LINE_COLUMN => Some(Projected::Line),
+                ROW_COLUMN => Some(Projected::Row),
+                name => {
+                    source.columns.iter().position(|column| column.name == name).map(Projected::Column)
+                }
+            })
+            .collect();
+        let mut parser =
+            Self { source, projection, schema, tally, builders: Vec::new(), rows: 0 };
+        parser.builders = parser.new_builders();
+        parser
+    }
+
+    fn new_builders(&self) -> Vec<Builder> {
+        self.projection
+            .iter()
+            .map(|projected| match projected {
+                Projected::Column(index) => Builder::Cell(
+                    *index,
+                    CellBuilder::new(self.source.columns[*index].kind, BATCH_ROWS),
+                ),
+                Projected::File => Builder::File(StringBuilder::new()),
+                Projected::Line => Builder::Line(Int64Builder::with_capacity(BATCH_ROWS)),
+                Projected::Row => Builder::Row(Int64Builder::with_capacity(BATCH_ROWS)),
+            })
+            .collect()
+    }
+
+    /// Reads a whole file and hands over each batch; `emit` returns false to stop early.
+    ///
+    /// `bytes` is the file as stored; it is inflated here if its name ends in `.gz`. Errors: kind
+    /// `Input` for a file that cannot be read to its end. A row that cannot be read is no error.
+    pub fn read_file(
+        &mut self,
+        file: &RawFile,
+        bytes: Box<dyn Read + Send>,
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
+        let counted = Counted { inner: bytes, tally: Arc::clone(&self.tally) };
+        let buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
+        let mut lines: Box<dyn BufRead> = if file.shown.ends_with(".gz") {
+            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(buffered)))
+        } else {
+            Box::new(buffered)
+        };
+        let mut counts = (0, 0);
+        let outcome = match self.source.format {
+            Format::Json => self.read_json(file, &mut *lines, &mut counts, emit),
+            Format::Csv { delimiter } => {
+                self.read_csv(file, &mut *lines, delimiter, &mut counts, emit)
+            }
+        };
+        self.tally.count(self.source.name.as_str(), counts.0, counts.1);
+        outcome
+    }
+
+    /// Hands over the last rows.
+    pub fn finish(&mut self, emit: &mut dyn FnMut(RecordBatch) -> bool) -> Outcome<()> {
+        self.flush(emit).map(|_| ())
+    }
+
+    fn read_json(
+        &mut self,
+        file: &RawFile,
+        lines: &mut dyn BufRead,
+        counts: &mut (u64, u64),
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
+        let source = Arc::clone(&self.source);
+        let mut buffer = Vec::new();
+        let mut number = 0;
+        while read_line(lines, &mut buffer, file, number)? {
+            number += 1;
+            if buffer.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            counts.0 += 1;
+            let mut cells = Vec::new();
+            match json::parse_line(&buffer, &source.columns, source.timezone, &mut cells) {
+                Ok(()) => {
+                    if !self.append(file, number, &cells, emit)? {
+                        return Ok(());
+                    }
+                }
+                Err(reason) => {
+                    counts.1 += 1;
+                    self.refuse(file, number, &reason, &buffer)?;
+                }
+            }
+            self.hand_over_counts(counts);
+        }
+        Ok(())
+    }
+
+    fn read_csv(
+        &mut self,
+        file: &RawFile,
+        lines: &mut dyn BufRead,
+        delimiter: u8,
+        counts: &mut (u64, u64),
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
+        let source = Arc::clone(&self.source);
+        let mut buffer = Vec::new();
+        if !read_line(lines, &mut buffer, file, 0)? {
+            let failure = Failure::new(
+                FailureKind::Input,
+                format!("`{}` is empty: expected a header line", file.shown),
+            );
+            return Err(failure);
+        }
+        let layout = csv::Layout::from_header(&buffer, delimiter, &source.columns)
+            .map_err(|what| Failure::new(FailureKind::Input, format!("`{}`: {what}", file.shown)))?;
+        // Lines that were read ahead for a quoted field that never closed.
+        let mut ahead: std::collections::VecDeque<Vec<u8>> = std::collections::VecDeque::new();
+        let mut number = 1;
+        loop {
+            let mut record = match ahead.pop_front() {
+                Some(line) => line,
+                None if read_line(lines, &mut buffer, file, number)? => buffer.clone(),
+                None => return Ok(()),
+            };
+            number += 1;
+            if record.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let first = number;
+            let first_length = record.len();
+            let mut taken: Vec<Vec<u8>> = Vec::new();
+            while csv::is_open(&record, delimiter) && taken.len() < csv::MAX_RECORD_LINES {
+                let line = match ahead.pop_front() {
+                    Some(line) => line,
+                    None if read_line(lines, &mut buffer, file, number)? => buffer.clone(),
+                    None => break,
+                };
+                record.push(b'\n');
+                record.extend_from_slice(&line);
+                taken.push(line);
+            }
+            if csv::is_open(&record, delimiter) {
+                record.truncate(first_length);
+                while let Some(line) = taken.pop() {
+                    ahead.push_front(line);
+                }
+            }
+            number += taken.len() as u64;
+            counts.0 += 1;
+            match layout.parse_record(&record, delimiter, &source.columns, source.timezone) {
+                Ok(cells) => {
+                    if !self.append(file, first, &cells, emit)? {
+                        return Ok(());
+                    }
+                }
+                Err(reason) => {
+                    counts.1 += 1;
+                    self.refuse(file, first, &reason, &record)?;
+                }
+            }
+            self.hand_over_counts(counts);
+        }
+    }
+
+    /// Lets progress be seen while a large file is read, without a lock a row.
+    fn hand_over_counts(&self, counts: &mut (u64, u64)) {
+        if counts.0 >= BATCH_ROWS as u64 {
+            self.tally.count(self.source.name.as_str(), counts.0, counts.1);
+            *counts = (0, 0);
+        }
+    }
+
+    fn refuse(&self, file: &RawFile, line: u64, reason: &str, raw: &[u8]) -> Outcome<()> {
+        self.tally.refuse(&Refused {
+            source: self.source.name.as_str(),
+            file: &file.shown,
+            line,
+            reason,
+            raw,
+        })
+    }
+
+    fn append(
+        &mut self,
+        file: &RawFile,
+        line: u64,
+        cells: &[Cell<'_>],
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<bool> {
+        let line = i64::try_from(line).unwrap_or(i64::MAX);
+        for builder in &mut self.builders {
+            match builder {
+                Builder::Cell(index, builder) => builder.append(&cells[*index]),
+                Builder::File(builder) => builder.append_value(&file.shown),
+                Builder::Line(builder) => builder.append_value(line),
+                Builder::Row(builder) => builder.append_value(row_number(file.ordinal, line)),
+            }
+        }
+        self.rows += 1;
+        if self.rows >= BATCH_ROWS { self.flush(emit) } else { Ok(true) }
+    }
+
+    fn flush(&mut self, emit: &mut dyn FnMut(RecordBatch) -> bool) -> Outcome<bool> {
+        if self.rows == 0 {
+            return Ok(true);
+        }
+        let arrays: Vec<ArrayRef> = self
+            .builders
+            .iter_mut()
+            .map(|builder| match builder {
+                Builder::Cell(_, builder) => builder.finish(),
+                Builder::File(builder) => Arc::new(builder.finish()) as ArrayRef,
+                Builder::Line(builder) | Builder::Row(builder) => Arc::new(builder.finish()),
+            })
+            .collect();
+        let options =
+            datafusion::arrow::array::RecordBatchOptions::new().with_row_count(Some(self.rows));
+        self.rows = 0;
+        let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
+            .map_err(|error| {
+                Failure::new(FailureKind::Internal, format!("cannot make a batch: {error}"))
+            })?;
+        // `finish` drops the builders' room; new ones are made with it.
+        self.builders = self.new_builders();
+        Ok(emit(batch))
+    }
+}
+
+/// A number that orders all rows of an interval by file, then line.
+fn row_number(ordinal: usize, line: i64) -> i64 {
+    (i64::try_from(ordinal).unwrap_or(0) << 40) | line
+}
+
+/// Reads a line without its end; false at the end of the file. `number` lines were read before.
+fn read_line(
+    lines: &mut dyn BufRead,
+    buffer: &mut Vec<u8>,
+    file: &RawFile,
+    number: u64,
+) -> Outcome<bool> {
+    buffer.clear();
+    let mut limited = lines.take(MAX_LINE_BYTES as u64 + 1);
+    let read = limited.read_until(b'\n', buffer).map_err(|error| {
+        Failure::new(
+            FailureKind::Input,
+            format!("cannot read `{}` after line {number}: {error}", file.shown),
+        )
+        .with_hint("the file is damaged or was cut off on its way; deliver it again")
+    })?;
+    if read > MAX_LINE_BYTES {
+        let failure = Failure::new(
+            FailureKind::Input,
+            format!("line {} of `{}` is longer than 16 MiB", number + 1, file.shown),
+        );
+        return Err(failure.with_hint("is the file really one row a line?"));
+    }
+    if buffer.last() == Some(&b'\n') {
+        buffer.pop();
+        if buffer.last() == Some(&b'\r') {
+            buffer.pop();
+        }
+    }
+    Ok(read > 0)
+}
+
+/// Counts the bytes that pass.
+struct Counted {
+    inner: Box<dyn Read + Send>,
+    tally: Arc<Tally>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.tally.count_bytes(read as u64);
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+    use crate::pipeline::interval::Partition;
+    use crate::pipeline::name::Name;
+    use crate::pipeline::schema::{Column, ColumnType};
+    use crate::pipeline::source::{PathTemplate, Timezone};
+
+    fn read(name: &str, format: Format, bytes: Vec<u8>) -> (Vec<String>, u64, u64, Vec<String>) {
+        let column = |name: &str, kind| Column { name: name.to_owned(), kind, nullable: false };
+        let source = Arc::new(Source {
+            name: Name::new("s").unwrap(),
+            path: PathTemplate::new("x").unwrap(),
+            format,
+            columns: vec![column("a", ColumnType::String), column("n", ColumnType::Int)],
+            timezone: Timezone::UTC,
+            max_malformed_ratio: 1.0,
+        });
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("a", DataType::Utf8, false),
+            Field::new(LINE_COLUMN, DataType::Int64, false),
+        ]));
+        let folder = tempfile::tempdir().unwrap();
+        let tally = Tally::new("t", Partition::Whole, folder.path());
+        let file =
+            RawFile { location: name.into(), shown: name.to_owned(), bytes: 0, ordinal: 0 };
+        let mut rows = Vec::new();
+        let mut emit = |batch: RecordBatch| {
+            let text = datafusion::arrow::util::pretty::pretty_format_batches(&[batch]).unwrap();
+            rows.extend(
+                text.to_string().lines().skip(3).filter(|l| l.starts_with('|')).map(str::to_owned),
+            );
+            true
+        };
+        let mut parser = Parser::new(source, schema, Arc::clone(&tally));
+        parser.read_file(&file, Box::new(std::io::Cursor::new(bytes)), &mut emit).unwrap();
+        parser.finish(&mut emit).unwrap();
+        let finished = tally.finish().unwrap();
+        let counts = tally.by_source()["s"];
+        assert_eq!(counts.malformed, finished.rows);
+        (rows, counts.read, counts.malformed, finished.examples)
+    }
+
+    #[test]
+    fn reads_gzip_members_one_after_another() {
+        let mut bytes = Vec::new();
+        for line in ["{\"a\":\"x\",\"n\":1}\n\n{\"a\":\"y\"", ",\"n\":2}\r\n{\"a\":\"z\",\"n\":\"3\"}"] {
+            let mut encoder = flate2::write::GzEncoder::new(&mut bytes, flate2::Compression::fast());
+            encoder.write_all(line.as_bytes()).unwrap();
+            encoder.finish().unwrap();
+        }
+        let (rows, read, malformed, examples) = read("f.json.gz", Format::Json, bytes);
+        assert_eq!(rows, ["| x | 1     |", "| y | 3     |"]);
+        assert_eq!((read, malformed), (3, 1));
+        assert_eq!(
+            examples,
+            ["f.json.gz:4: wrong type: column `n` expected int, found string \"3\""]
+        );
+    }
+
+    #[test]
+    fn a_stray_quote_costs_one_row() {
+        let mut text = "n,a\n1,\"two\nlines\"\n2,\"stray\n".to_owned();
+        for n in 3..200 {
+            text.push_str(&format!("{n},x\n"));
+        }
+        let format = Format::Csv { delimiter: b',' };
+        let (rows, read, malformed, examples) = read("f.csv", format, text.into_bytes());
+        assert_eq!((read, malformed, rows.len()), (199, 1, 198 + 1));
+        assert_eq!(examples, ["f.csv:4: bad quotes: a quoted field is never closed"]);
+        assert!(rows.last().unwrap().contains("201"), "{:?}", rows.last());
+    }
+
+    #[test]
+    fn a_cut_off_archive_is_an_error() {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(b"{\"a\":\"x\",\"n\":1}\n").unwrap();
+        let mut bytes = encoder.finish().unwrap();
+        bytes.truncate(bytes.len() - 6);
+        let failure = std::panic::catch_unwind(|| read("f.json.gz", Format::Json, bytes));
+        assert!(failure.is_err());
+    }
+}

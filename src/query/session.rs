@@ -1,0 +1,181 @@
+//! DataFusion sessions under a stated memory limit, on threads of their own.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use datafusion::error::DataFusionError;
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
+use datafusion::execution::memory_pool::{
+    FairSpillPool, MemoryPool, PeakRecordingPool, TrackConsumersPool,
+};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::{SessionConfig, SessionContext};
+use url::Url;
+
+use super::lake::{LAKE_URL, Lake};
+use super::raw;
+use crate::run::failure::{Failure, FailureKind, Outcome};
+
+/// What queries may use.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Threads that compute.
+    pub threads: usize,
+    /// Bytes that the operators of one query may hold before they spill to disk.
+    pub memory: usize,
+    /// Where they spill.
+    pub spill: PathBuf,
+}
+
+/// Runs queries: the lake, the limits, and the threads.
+#[derive(Debug)]
+pub struct QueryEngine {
+    lake: Lake,
+    limits: Limits,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+/// A session and the pool that knows its peak.
+pub struct QuerySession {
+    /// The session.
+    pub context: SessionContext,
+    pool: Arc<PeakRecordingPool>,
+}
+
+impl QuerySession {
+    /// The most bytes that the operators held so far.
+    pub fn peak_memory(&self) -> u64 {
+        self.pool.peak_reserved() as u64
+    }
+}
+
+impl QueryEngine {
+    /// Starts the threads.
+    pub fn new(lake: Lake, limits: Limits) -> Outcome<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(limits.threads.max(1))
+            .thread_name("query")
+            .enable_all()
+            .build()
+            .map_err(|error| {
+                Failure::new(FailureKind::Exhausted, format!("cannot start threads: {error}"))
+            })?;
+        Ok(Self { lake, limits, runtime: Some(runtime) })
+    }
+
+    /// The lake.
+    pub fn lake(&self) -> &Lake {
+        &self.lake
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// A new session with the lake registered and nothing else.
+    pub fn session(&self) -> Outcome<QuerySession> {
+        let pool = FairSpillPool::new(self.limits.memory);
+        // The consumers are tracked so that an error says who held the memory.
+        let tracked: Arc<dyn MemoryPool> =
+            Arc::new(TrackConsumersPool::new(pool, std::num::NonZeroUsize::MIN.saturating_add(4)));
+        let pool = Arc::new(PeakRecordingPool::new(tracked));
+        std::fs::create_dir_all(&self.limits.spill).map_err(|error| {
+            crate::run::failure::io_failure("create", &self.limits.spill, &error)
+        })?;
+        let runtime = RuntimeEnvBuilder::new()
+            .with_memory_pool(Arc::clone(&pool) as Arc<dyn MemoryPool>)
+            .with_disk_manager_builder(
+                DiskManagerBuilder::default()
+                    .with_mode(DiskManagerMode::Directories(vec![self.limits.spill.clone()])),
+            )
+            .build_arc()
+            .map_err(|error| failure_of(error, "start a query session"))?;
+        let url = Url::parse(LAKE_URL).map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("bad lake url: {error}"))
+        })?;
+        runtime.register_object_store(&url, Arc::clone(&self.lake.store));
+        let state = SessionStateBuilder::new()
+            .with_config(config(self.limits.threads))
+            .with_runtime_env(runtime)
+            .with_default_features()
+            .build();
+        Ok(QuerySession { context: SessionContext::new_with_state(state), pool })
+    }
+
+    /// Runs a computation on the query threads. Dropping the future aborts it.
+    pub async fn compute<T, F>(&self, work: F) -> Outcome<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = Outcome<T>> + Send + 'static,
+    {
+        let Some(runtime) = &self.runtime else {
+            return Err(Failure::new(FailureKind::Internal, "the query threads have ended"));
+        };
+        let task = tokio_util::task::AbortOnDropHandle::new(runtime.spawn(work));
+        match task.await {
+            Ok(outcome) => outcome,
+            Err(error) if error.is_cancelled() => {
+                Err(Failure::new(FailureKind::Cancelled, "the query was cancelled"))
+            }
+            Err(error) => {
+                Err(Failure::new(FailureKind::Internal, format!("the query panicked: {error}")))
+            }
+        }
+    }
+}
+
+impl Drop for QueryEngine {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where it would block an async task.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// The settings of all sessions, planning and running alike.
+pub fn config(threads: usize) -> SessionConfig {
+    let mut config = SessionConfig::new()
+        .with_target_partitions(threads.max(1))
+        .with_information_schema(false);
+    let options = config.options_mut();
+    options.sql_parser.collect_spans = true;
+    // Text as plain Utf8: views keep whole buffers alive, which costs several times the memory
+    // where rows are held for sorting.
+    options.sql_parser.map_string_types_to_utf8view = false;
+    options.execution.parquet.schema_force_view_types = false;
+    options.execution.time_zone = Some("UTC".to_owned());
+    config
+}
+
+/// Makes a [`Failure`] of a DataFusion error, by its kind.
+pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
+    let kind = match error.find_root() {
+        DataFusionError::External(inner) => match raw::inner_failure(inner.as_ref()) {
+            Some(failure) => return failure,
+            None => FailureKind::Step,
+        },
+        DataFusionError::ResourcesExhausted(_) => FailureKind::Exhausted,
+        DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::SQL(..) => {
+            FailureKind::Usage
+        }
+        DataFusionError::Internal(_) => FailureKind::Internal,
+        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => FailureKind::Transient,
+        _ => FailureKind::Step,
+    };
+    let root = error.find_root().strip_backtrace();
+    let failure = Failure::new(kind, format!("cannot {doing}: {}", first_line(&root)));
+    match kind {
+        FailureKind::Exhausted => failure.with_hint(
+            "raise RECCTL_MEMORY_LIMIT, or make the query hold less (narrow columns, smaller joins)",
+        ),
+        _ => failure,
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or(text)
+}

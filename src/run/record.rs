@@ -1,0 +1,256 @@
+//! What happened: runs, steps, row counts and decisions, as plain serialisable facts.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use super::failure::Failure;
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+
+/// Identity of a run: pipeline, logical date, start time and a few random digits, for example
+/// `daily-20260301-20260302T031500-9f3a`. It sorts by date, then by start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunId(String);
+
+impl RunId {
+    /// Makes an identity. `salt` tells apart runs that start in the same second.
+    pub fn new(pipeline: &Name, date: LogicalDate, start: DateTime<Utc>, salt: u16) -> Self {
+        let day = date.day().format("%Y%m%d");
+        Self(format!("{pipeline}-{day}-{}-{salt:04x}", start.format("%Y%m%dT%H%M%S")))
+    }
+
+    /// Takes a text for an identity, as when a person names a run.
+    pub fn from_text(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// How a run or a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// It is under way, or its process died.
+    Running,
+    /// It is done.
+    Succeeded,
+    /// It was done before from the same inputs.
+    Unchanged,
+    /// It failed.
+    Failed,
+    /// Something that it needs failed.
+    UpstreamFailed,
+    /// A person or the system asked to stop.
+    Cancelled,
+}
+
+impl Status {
+    /// The word for the status.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Unchanged => "unchanged",
+            Self::Failed => "failed",
+            Self::UpstreamFailed => "upstream failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// One run of a pipeline for a logical date.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunRecord {
+    /// Identity.
+    pub id: RunId,
+    /// Pipeline.
+    pub pipeline: Name,
+    /// The day that the data is about.
+    pub date: LogicalDate,
+    /// How it stands.
+    pub status: Status,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub finished: Option<DateTime<Utc>>,
+    /// The program's version.
+    pub version: String,
+    /// The first failure.
+    pub failure: Option<Failure>,
+}
+
+/// What became of the rows that a step read. Every row has one fate:
+/// `read = kept + quarantined + filtered + duplicates`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowCounts {
+    /// Rows (lines of raw input) that were read.
+    pub read: u64,
+    /// Rows that the table holds.
+    pub kept: u64,
+    /// Rows that could not be read or were refused, kept aside with the reason.
+    pub quarantined: u64,
+    /// Rows that the query leaves out on purpose.
+    pub filtered: u64,
+    /// Rows that came before.
+    pub duplicates: u64,
+}
+
+impl RowCounts {
+    /// Whether every row read has exactly one fate.
+    pub fn conserved(&self) -> bool {
+        self.read == self.kept + self.quarantined + self.filtered + self.duplicates
+    }
+
+    /// Adds the counts of another partition.
+    pub fn add(&mut self, other: &Self) {
+        self.read += other.read;
+        self.kept += other.kept;
+        self.quarantined += other.quarantined;
+        self.filtered += other.filtered;
+        self.duplicates += other.duplicates;
+    }
+}
+
+/// One execution of one action of a run.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct StepRecord {
+    /// The run.
+    pub run: RunId,
+    /// The step.
+    pub step: Name,
+    /// The word for what was done: `sql`, `publish`, `train`, …
+    pub action: String,
+    /// The part of the table.
+    pub partition: Partition,
+    /// How it stands.
+    pub status: Status,
+    /// When it started.
+    pub started: DateTime<Utc>,
+    /// When it ended.
+    pub finished: Option<DateTime<Utc>>,
+    /// What it did.
+    pub report: StepReport,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+}
+
+/// What a step did, as far as it applies.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct StepReport {
+    /// Rows that came in (of tables and sources).
+    pub rows_in: u64,
+    /// Rows that went out.
+    pub rows_out: u64,
+    /// Bytes of raw input, as stored.
+    pub bytes_in: u64,
+    /// Bytes written.
+    pub bytes_out: u64,
+    /// Fates of raw rows, for steps that read a source.
+    pub counts: Option<RowCounts>,
+    /// Rows left out or quarantined, by reason.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reasons: BTreeMap<String, u64>,
+    /// The most memory that the step held, in bytes: of the query engine's pool, or of the job's
+    /// process.
+    pub peak_memory: Option<u64>,
+    /// Order-independent hash of the rows that went out, 32 hexadecimal digits.
+    pub content_hash: Option<String>,
+    /// A line for people, for example the winner and its figures.
+    pub note: Option<String>,
+    /// Figures by name, for example `ndcg@10`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub metrics: BTreeMap<String, f64>,
+    /// The generation that was published or loaded.
+    pub generation: Option<String>,
+}
+
+/// That a step is done for a partition, and what from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LedgerRow {
+    /// Pipeline.
+    pub pipeline: Name,
+    /// Step, or `publish` for the joint publication of a partition.
+    pub step: Name,
+    /// Part of the table.
+    pub partition: Partition,
+    /// What it was made from.
+    pub fingerprint: Fingerprint,
+    /// The run that made it.
+    pub run: RunId,
+    /// When it was done.
+    pub done: DateTime<Utc>,
+    /// What later steps need of it, as JSON: for a model its place, for a selection the decision.
+    pub output: serde_json::Value,
+}
+
+/// A figure with its bootstrap interval.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Estimate {
+    /// The figure over all users.
+    pub value: f64,
+    /// Lower end of the 95 % interval.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+}
+
+/// A model: how it was fitted and where it lies.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelRecord {
+    /// The step that proposed it.
+    pub step: Name,
+    /// The algorithm.
+    pub algorithm: String,
+    /// Hyperparameters.
+    pub hyperparameters: BTreeMap<String, String>,
+    /// The archive `model.tar.gz` in the lake.
+    pub artifact: String,
+}
+
+/// How one model did on the test days.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ModelResult {
+    /// Step name, or `champion`.
+    pub name: String,
+    /// `candidate`, `baseline` or `champion`.
+    pub role: String,
+    /// How it was fitted for the comparison.
+    pub model: ModelRecord,
+    /// Figures by metric.
+    pub metrics: BTreeMap<String, Estimate>,
+}
+
+/// Which model serves, and why.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    /// The day of the decision.
+    pub date: LogicalDate,
+    /// The metric that decided.
+    pub metric: String,
+    /// The winner, fitted again on all days.
+    pub winner: ModelRecord,
+    /// `champion` if the last winner stays, else the candidate's step.
+    pub winner_name: String,
+    /// Why, in words, with the figures.
+    pub reason: String,
+    /// All that was compared, best first.
+    pub results: Vec<ModelResult>,
+    /// Users over which the figures are.
+    pub users: u64,
+    /// First and last day of the test.
+    pub test_days: (LogicalDate, LogicalDate),
+}

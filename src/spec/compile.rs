@@ -1,0 +1,660 @@
+//! From files as written to pipelines as meant. Pure: what it reads comes through closures.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::job;
+use super::problems::Problems;
+use super::project::{ChampionSpec, FormatSpec, PipelineSpec, ProjectSpec, SourceSpec, StepSpec};
+use super::yaml::{Entries, Spanned, one_of, read};
+use crate::pipeline::graph::{Pipeline, Split, in_order};
+use crate::pipeline::interval::parse_days;
+use crate::pipeline::name::Name;
+use crate::pipeline::query::{QueryFacts, QueryProblem};
+use crate::pipeline::schema::{Column, ColumnType};
+use crate::pipeline::source::{Format, PathTemplate, Source, Timezone};
+use crate::pipeline::step::{
+    ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, QUARANTINE_TABLE, Read,
+    ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
+};
+use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
+use crate::run::failure::Problem;
+
+/// The file that says what a project is.
+pub const PROJECT_FILE: &str = "pipelines.yaml";
+
+/// The share of malformed rows above which a step fails, where the source does not say.
+const DEFAULT_MAX_RATIO: f64 = 0.01;
+const DEFAULT_KEEP: usize = 3;
+/// What `split` is where a pipeline does not say.
+const DEFAULT_SPLIT: Split = Split { window: 28, validation: 4, test: 4 };
+
+/// A project: everything that its files say.
+#[derive(Debug, Clone)]
+pub struct Project {
+    /// Pipelines by name.
+    pub pipelines: BTreeMap<Name, Pipeline>,
+    /// All sources, used or not.
+    pub sources: BTreeMap<Name, Source>,
+}
+
+/// What compiling needs of the world.
+pub struct Inputs<'a> {
+    /// Reads a file of the project.
+    pub read: &'a dyn Fn(&str) -> std::io::Result<String>,
+    /// Reads a statement.
+    pub analyze: &'a dyn Fn(&str) -> Result<QueryFacts, QueryProblem>,
+    /// Values given for variables, by name.
+    pub given: &'a BTreeMap<String, String>,
+}
+
+/// Compiles a project. Errors: all that is wrong with its files.
+pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
+    let mut problems = Problems::default();
+    let whole = |message: String, hint: &str| Problem {
+        file: PROJECT_FILE.to_owned(),
+        line: 1,
+        column: 1,
+        length: 1,
+        message,
+        hint: Some(hint.to_owned()),
+    };
+    let text = (inputs.read)(PROJECT_FILE).map_err(|error| {
+        vec![whole(
+            format!("cannot read `{PROJECT_FILE}`: {error}"),
+            "run recctl in a project's folder, or name it with --project",
+        )]
+    })?;
+    let spec: ProjectSpec = read(PROJECT_FILE, &text).map_err(|problem| vec![*problem])?;
+    if spec.version.value != 1 {
+        let message = format!("version {} is not known to this recctl", spec.version.value);
+        problems.at(PROJECT_FILE, &spec.version, message, Some("expected `version: 1`".to_owned()));
+    }
+    for (name, _) in &spec.targets.0 {
+        if name.value != "local" {
+            let message = format!("unknown target `{}`", name.value);
+            problems.at(PROJECT_FILE, name, message, Some("expected `local`".to_owned()));
+        }
+    }
+    let variables = variables(&spec, inputs.given, &mut problems);
+    let mut sources = BTreeMap::new();
+    for (name, source) in &spec.sources.0 {
+        if let Some(name) = valid_name(name, &mut problems)
+            && let Some(source) = compile_source(name.clone(), source, &variables, &mut problems)
+        {
+            sources.insert(name, source);
+        }
+    }
+    let declared: BTreeSet<String> =
+        spec.sources.0.iter().map(|(name, _)| name.value.clone()).collect();
+    let mut pipelines = BTreeMap::new();
+    for (name, pipeline) in &spec.pipelines.0 {
+        let Some(name) = valid_name(name, &mut problems) else { continue };
+        let mut compiler = Compiler {
+            inputs,
+            problems: &mut problems,
+            sources: &sources,
+            declared: &declared,
+            variables: &variables,
+            steps: pipeline.steps.0.iter().map(|(name, step)| (name.value.as_str(), &step.value)).collect(),
+        };
+        if let Some(pipeline) = compiler.pipeline(name.clone(), pipeline) {
+            pipelines.insert(name, pipeline);
+        }
+    }
+    if problems.count() > 0 {
+        return Err(problems.into_sorted());
+    }
+    Ok(Project { pipelines, sources })
+}
+
+fn valid_name(name: &Spanned<String>, problems: &mut Problems) -> Option<Name> {
+    match Name::new(name.value.as_str()) {
+        Ok(valid) => Some(valid),
+        Err(error) => {
+            problems.at(PROJECT_FILE, name, error.to_string(), None);
+            None
+        }
+    }
+}
+
+fn variables(
+    spec: &ProjectSpec,
+    given: &BTreeMap<String, String>,
+    problems: &mut Problems,
+) -> Variables {
+    let mut variables = Variables::new();
+    for (name, default) in &spec.vars.0 {
+        if BUILT_IN_PARAMETERS.contains(&name.value.as_str()) {
+            let message = format!("`{}` is a parameter that every query has", name.value);
+            problems.at(PROJECT_FILE, name, message, Some("choose another name".to_owned()));
+        }
+        let mut value = default.value.0.clone();
+        if let Some(text) = given.get(&name.value) {
+            match value.parse_like(text) {
+                Some(parsed) => value = parsed,
+                None => problems.at(
+                    PROJECT_FILE,
+                    default,
+                    format!("`{text}` was given for `{}`, expected {}", name.value, value.kind()),
+                    None,
+                ),
+            }
+        }
+        variables.insert(name.value.clone(), value);
+    }
+    for name in given.keys() {
+        if !variables.contains_key(name) {
+            let known: Vec<&str> = variables.keys().map(String::as_str).collect();
+            problems.push(Problem {
+                file: PROJECT_FILE.to_owned(),
+                line: 1,
+                column: 1,
+                length: 1,
+                message: format!("a value was given for `{name}`, which is not under `vars`"),
+                hint: one_of(name, &known),
+            });
+        }
+    }
+    variables
+}
+
+fn compile_source(
+    name: Name,
+    spec: &SourceSpec,
+    variables: &Variables,
+    problems: &mut Problems,
+) -> Option<Source> {
+    let before = problems.count();
+    if name.as_str() == QUARANTINE_TABLE {
+        let message = format!("`{QUARANTINE_TABLE}` is the table of malformed rows");
+        problems.at(PROJECT_FILE, &spec.path, message, Some("rename the source".to_owned()));
+    }
+    let mut path = spec.path.value.clone();
+    for (variable, value) in variables {
+        path = path.replace(&format!("{{{variable}}}"), &value.to_string());
+    }
+    let path = PathTemplate::new(path);
+    if let Err(error) = &path {
+        problems.at(PROJECT_FILE, &spec.path, error.to_string(), None);
+    }
+    let words: Vec<&str> = ColumnType::ALL.iter().map(|(word, _)| *word).collect();
+    let mut columns = Vec::new();
+    for (column, kind) in &spec.columns.0 {
+        let (word, nullable) = match kind.value.strip_suffix('?') {
+            Some(word) => (word, true),
+            None => (kind.value.as_str(), false),
+        };
+        if column.value.is_empty() || column.value.starts_with('_') {
+            let message = format!("column `{}` may not begin with `_`", column.value);
+            problems.at(PROJECT_FILE, column, message, None);
+        }
+        match word.parse() {
+            Ok(kind) => columns.push(Column { name: column.value.clone(), kind, nullable }),
+            Err(()) => {
+                let hint = one_of(word, &words);
+                problems.at(PROJECT_FILE, kind, format!("unknown type `{word}`"), hint);
+            }
+        }
+    }
+    if spec.columns.0.is_empty() {
+        problems.at(PROJECT_FILE, &spec.path, format!("source `{name}` declares no columns"), None);
+    }
+    let mut timezone = Timezone::UTC;
+    if let Some(text) = &spec.timezone {
+        match Timezone::parse(&text.value) {
+            Some(parsed) => timezone = parsed,
+            None => problems.at(
+                PROJECT_FILE,
+                text,
+                format!("unknown time zone `{}`", text.value),
+                Some("expected `UTC` or an offset such as `+02:00`".to_owned()),
+            ),
+        }
+    }
+    let format = match (spec.format, &spec.delimiter) {
+        (FormatSpec::Json, None) => Format::Json,
+        (FormatSpec::Json, Some(delimiter)) => {
+            problems.at(PROJECT_FILE, delimiter, "JSON lines have no delimiter", None);
+            Format::Json
+        }
+        (FormatSpec::Csv, None) => Format::Csv { delimiter: b',' },
+        (FormatSpec::Csv, Some(delimiter)) => match delimiter.value.as_bytes() {
+            [byte] if byte.is_ascii() && *byte != b'"' => Format::Csv { delimiter: *byte },
+            _ => {
+                problems.at(PROJECT_FILE, delimiter, "expected one ASCII character", None);
+                Format::Csv { delimiter: b',' }
+            }
+        },
+    };
+    let max_malformed_ratio = match &spec.malformed.max_ratio {
+        None => DEFAULT_MAX_RATIO,
+        Some(ratio) => {
+            if !(0.0..=1.0).contains(&ratio.value) {
+                problems.at(PROJECT_FILE, ratio, "expected a share from 0 to 1", None);
+            }
+            ratio.value
+        }
+    };
+    match path {
+        Ok(path) if problems.count() == before => {
+            Some(Source { name, path, format, columns, timezone, max_malformed_ratio })
+        }
+        _ => None,
+    }
+}
+
+struct Compiler<'a> {
+    inputs: &'a Inputs<'a>,
+    problems: &'a mut Problems,
+    sources: &'a BTreeMap<Name, Source>,
+    declared: &'a BTreeSet<String>,
+    variables: &'a Variables,
+    steps: BTreeMap<&'a str, &'a StepSpec>,
+}
+
+impl Compiler<'_> {
+    fn pipeline(&mut self, name: Name, spec: &PipelineSpec) -> Option<Pipeline> {
+        let before = self.problems.count();
+        let split = self.split(spec);
+        let mut steps = Vec::new();
+        for (name, step) in &spec.steps.0 {
+            let Some(valid) = valid_name(name, self.problems) else { continue };
+            if self.declared.contains(&name.value) || name.value == QUARANTINE_TABLE {
+                let message = format!("`{}` is the name of a source or of the quarantine too", name.value);
+                self.problems.at(PROJECT_FILE, name, message, Some("rename the step".to_owned()));
+            }
+            let after = step.value.after.iter().filter_map(|after| self.step_ref(after, &[])).collect();
+            if let Some(kind) = self.kind(name, step) {
+                steps.push(Step { name: valid, kind, after });
+            }
+        }
+        if self.problems.count() > before {
+            return None;
+        }
+        let ordered = match in_order(steps) {
+            Ok(ordered) => ordered,
+            Err(cycle) => {
+                let path: Vec<String> = cycle.0.iter().map(|name| format!("`{name}`")).collect();
+                let first = cycle.0.first().map(Name::as_str).unwrap_or_default();
+                if let Some((name, _)) = spec.steps.0.iter().find(|(name, _)| name.value == first) {
+                    self.problems.at(
+                        PROJECT_FILE,
+                        name,
+                        format!("steps need each other in a circle: {}", path.join(" → ")),
+                        Some("each step may only read what is made before it".to_owned()),
+                    );
+                }
+                return None;
+            }
+        };
+        self.check_partitions(&ordered, spec);
+        (self.problems.count() == before).then(|| Pipeline {
+            name,
+            steps: ordered,
+            sources: self.sources.clone(),
+            variables: self.variables.clone(),
+            split,
+        })
+    }
+
+    fn split(&mut self, spec: &PipelineSpec) -> Split {
+        let Some(split) = &spec.split else { return DEFAULT_SPLIT };
+        let window = self.days(&split.window);
+        let validation = self.days(&split.validation);
+        let test = self.days(&split.test);
+        if validation + test >= window {
+            self.problems.at(
+                PROJECT_FILE,
+                &split.window,
+                format!("a window of {window} days leaves none for training beside {validation} of validation and {test} of test"),
+                Some("make the window longer".to_owned()),
+            );
+        }
+        Split { window, validation, test }
+    }
+
+    fn days(&mut self, text: &Spanned<String>) -> u32 {
+        parse_days(&text.value).unwrap_or_else(|| {
+            let message = format!("`{}` is not a number of days", text.value);
+            self.problems.at(PROJECT_FILE, text, message, Some("expected `28d` or `4w`".to_owned()));
+            1
+        })
+    }
+
+    fn kind(&mut self, name: &Spanned<String>, step: &Spanned<StepSpec>) -> Option<StepKind> {
+        let spec = &step.value;
+        let kinds = [
+            ("sql", spec.sql.is_some()),
+            ("train", spec.train.is_some()),
+            ("tune", spec.tune.is_some()),
+            ("select", spec.select.is_some()),
+            ("score", spec.score.is_some()),
+            ("load", spec.load.is_some()),
+        ];
+        let given: Vec<&str> = kinds.iter().filter(|(_, is)| *is).map(|(word, _)| *word).collect();
+        let [kind] = given.as_slice() else {
+            let message = match given.as_slice() {
+                [] => format!("step `{}` does not say what it is", name.value),
+                many => format!("step `{}` is both {}", name.value, many.join(" and ")),
+            };
+            let hint = "expected exactly one of `sql`, `train`, `tune`, `select`, `score`, `load`";
+            self.problems.at(PROJECT_FILE, name, message, Some(hint.to_owned()));
+            return None;
+        };
+        let kind = *kind;
+        for (field, places, applies) in [
+            ("partition_by", spec.partition_by.as_ref().map(place), kind == "sql"),
+            ("unique_key", spec.unique_key.as_ref().map(place), kind == "sql"),
+            ("publish", spec.publish.as_ref().map(place), kind == "sql"),
+            ("reads", spec.reads.as_ref().map(place), kind == "sql"),
+            ("checks", spec.checks.as_ref().map(place), kind == "sql"),
+            ("inputs", spec.inputs.as_ref().map(place), kind == "train" || kind == "tune"),
+        ] {
+            if let Some(place) = places
+                && !applies
+            {
+                let message = format!("`{field}` means nothing for a `{kind}` step");
+                self.problems.at(PROJECT_FILE, &place, message, None);
+            }
+        }
+        if let Some(file) = &spec.sql {
+            return self.sql(file, spec).map(StepKind::Sql);
+        }
+        if let Some(file) = &spec.train {
+            return self.train(file, spec, name, false).map(StepKind::Train);
+        }
+        if let Some(file) = &spec.tune {
+            return self.train(file, spec, name, true).map(StepKind::Tune);
+        }
+        if let Some(select) = &spec.select {
+            let mut refs = |names: &[Spanned<String>]| -> Vec<Name> {
+                names.iter().filter_map(|name| self.step_ref(name, &["train", "tune"])).collect()
+            };
+            let candidates = refs(&select.value.candidates);
+            let baselines = refs(&select.value.baselines);
+            if select.value.candidates.is_empty() {
+                self.problems.at(PROJECT_FILE, select, "there are no candidates", None);
+            }
+            let metric = select.value.metric.value.clone();
+            let known = metric.split_once('@').is_some_and(|(word, k)| {
+                ["recall", "ndcg", "map"].contains(&word) && k.parse::<usize>().is_ok_and(|k| (1..=1_000).contains(&k))
+            });
+            if !known {
+                let message = format!("unknown metric `{metric}`");
+                let hint = "expected `recall@k`, `ndcg@k` or `map@k`, for example `ndcg@10`";
+                self.problems.at(PROJECT_FILE, &select.value.metric, message, Some(hint.to_owned()));
+            }
+            let champion = match select.value.champion {
+                ChampionSpec::KeepUnlessBeaten => ChampionRule::KeepUnlessBeaten,
+                ChampionSpec::BestWins => ChampionRule::BestWins,
+            };
+            return Some(StepKind::Select(SelectStep { candidates, baselines, metric, champion }));
+        }
+        if let Some(score) = &spec.score {
+            let model = self.step_ref(&score.value.model, &["select", "train", "tune"]);
+            let fallback = match &score.value.fallback {
+                Some(name) => Some(self.step_ref(name, &["train"])?),
+                None => None,
+            };
+            if !(1..=1_000).contains(&score.value.top.value) {
+                self.problems.at(PROJECT_FILE, &score.value.top, "expected 1 to 1000", None);
+            }
+            return Some(StepKind::Score(ScoreStep { model: model?, fallback, top: score.value.top.value }));
+        }
+        let load = spec.load.as_ref()?;
+        let from = self.step_ref(&load.value.from, &["score"]);
+        let table = valid_name(&load.value.table, self.problems);
+        let names = match &load.value.names {
+            Some(names) => Some(ItemNames {
+                table: self.step_ref(&names.table, &["sql"])?,
+                key: names.key.value.clone(),
+                column: names.column.value.clone(),
+            }),
+            None => None,
+        };
+        let keep = load.value.keep.as_ref().map_or(DEFAULT_KEEP, |keep| keep.value.max(1));
+        Some(StepKind::Load(LoadStep { from: from?, table: table?, keep, names }))
+    }
+
+    fn sql(&mut self, file: &Spanned<String>, spec: &StepSpec) -> Option<SqlStep> {
+        let text = self.file(file)?;
+        let facts = match (self.inputs.analyze)(&text) {
+            Ok(facts) => facts,
+            Err(problem) => {
+                self.problems.push(Problem {
+                    file: file.value.clone(),
+                    line: problem.line,
+                    column: problem.column,
+                    length: 1,
+                    message: problem.message,
+                    hint: None,
+                });
+                return None;
+            }
+        };
+        let mut windows = BTreeMap::new();
+        for (name, days) in spec.reads.as_ref().map_or(&[][..], |reads| &reads.value.0) {
+            if !facts.tables.iter().any(|table| table.name == name.value) {
+                let tables: Vec<&str> = facts.tables.iter().map(|t| t.name.as_str()).collect();
+                let message = format!("`{}` does not read `{}`", file.value, name.value);
+                self.problems.at(PROJECT_FILE, name, message, one_of(&name.value, &tables));
+            }
+            windows.insert(name.value.as_str(), self.days(days));
+        }
+        let mut reads = Vec::new();
+        for table in &facts.tables {
+            let is_table = self.steps.get(table.name.as_str()).map(|step| {
+                step.sql.is_some() || step.score.is_some()
+            });
+            let from = match (is_table, self.declared.contains(&table.name)) {
+                (Some(true), _) => ReadFrom::Table,
+                (_, true) => ReadFrom::Source,
+                (is_table, false) => {
+                    let tables = self.steps.iter().filter(|(_, step)| step.sql.is_some());
+                    let known: Vec<&str> = tables
+                        .map(|(name, _)| *name)
+                        .chain(self.declared.iter().map(String::as_str))
+                        .collect();
+                    self.problems.push(Problem {
+                        file: file.value.clone(),
+                        line: table.line,
+                        column: table.column,
+                        length: table.name.chars().count(),
+                        message: match is_table {
+                            Some(_) => format!("step `{}` makes no table", table.name),
+                            None => format!("unknown table `{}`", table.name),
+                        },
+                        hint: one_of(&table.name, &known),
+                    });
+                    continue;
+                }
+            };
+            if let Ok(name) = Name::new(table.name.as_str()) {
+                let days = windows.get(table.name.as_str()).copied().unwrap_or(1);
+                reads.push(Read { name, from, days });
+            }
+        }
+        let mut known: Vec<&str> = self.variables.keys().map(String::as_str).collect();
+        known.extend(BUILT_IN_PARAMETERS);
+        for parameter in &facts.parameters {
+            if !known.contains(&parameter.name.as_str()) {
+                self.problems.push(Problem {
+                    file: file.value.clone(),
+                    line: parameter.line,
+                    column: parameter.column,
+                    length: parameter.name.chars().count() + 1,
+                    message: format!("unknown parameter `${}`", parameter.name),
+                    hint: one_of(&parameter.name, &known),
+                });
+            }
+        }
+        let partitioned = match &spec.partition_by {
+            None => false,
+            Some(columns) => {
+                let names: Vec<&str> = columns.value.iter().map(|c| c.value.as_str()).collect();
+                if names != [PARTITION_COLUMN] {
+                    self.problems.at(
+                        PROJECT_FILE,
+                        columns,
+                        format!("cannot partition by `{}`", names.join("`, `")),
+                        Some("expected `[dt]`, one partition a day".to_owned()),
+                    );
+                }
+                true
+            }
+        };
+        let mut warehouse = false;
+        for target in spec.publish.as_ref().map_or(&[][..], |publish| &publish.value) {
+            match target.value.as_str() {
+                "catalog" => {}
+                "warehouse" => warehouse = true,
+                other => {
+                    let hint = one_of(other, &["catalog", "warehouse"]);
+                    self.problems.at(PROJECT_FILE, target, format!("cannot publish to `{other}`"), hint);
+                }
+            }
+        }
+        let mut checks = Vec::new();
+        for check in spec.checks.as_ref().map_or(&[][..], |checks| &checks.value) {
+            let one = check.value.clone();
+            match (one.not_null, one.min_rows, one.expression) {
+                (Some(columns), None, None) => checks.push(Check::NotNull(columns)),
+                (None, Some(rows), None) => checks.push(Check::MinRows(rows)),
+                (None, None, Some(expression)) => checks.push(Check::Expression(expression)),
+                _ => self.problems.at(
+                    PROJECT_FILE,
+                    check,
+                    "a check says one thing",
+                    Some("expected exactly one of `not_null`, `min_rows`, `expression`".to_owned()),
+                ),
+            }
+        }
+        Some(SqlStep {
+            file: file.value.clone(),
+            text,
+            normalized: facts.normalized,
+            reads,
+            partitioned,
+            unique_key: spec
+                .unique_key
+                .as_ref()
+                .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
+            checks,
+            warehouse,
+            parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),
+        })
+    }
+
+    fn train(
+        &mut self,
+        file: &Spanned<String>,
+        spec: &StepSpec,
+        name: &Spanned<String>,
+        tune: bool,
+    ) -> Option<TrainStep> {
+        let text = self.file(file)?;
+        let mut inputs = Vec::new();
+        let entries: &[(Spanned<String>, Spanned<String>)] =
+            spec.inputs.as_ref().map_or(&[], |inputs| { let Entries(entries) = &inputs.value; entries });
+        for (channel, table) in entries {
+            if !["train", "segments"].contains(&channel.value.as_str()) {
+                let message = format!("unknown channel `{}`", channel.value);
+                let hint = one_of(&channel.value, &["train", "segments"]);
+                self.problems.at(PROJECT_FILE, channel, message, hint);
+            }
+            if let Some(table) = self.step_ref(table, &["sql"]) {
+                inputs.push(Input { channel: channel.value.clone(), table });
+            }
+        }
+        if !entries.iter().any(|(channel, _)| channel.value == "train") {
+            let message = format!("step `{}` has no input for the channel `train`", name.value);
+            let hint = "say which table: `inputs: {train: interactions}`".to_owned();
+            self.problems.at(PROJECT_FILE, name, message, Some(hint));
+        }
+        let job = job::compile(&file.value, &text, self.problems)?;
+        if tune && (job.tuning.is_none() || job.objective.is_none()) {
+            let missing = if job.tuning.is_none() { "tuning" } else { "objective" };
+            let message = format!("`{}` has no `{missing}`, which a `tune` step needs", file.value);
+            self.problems.at(PROJECT_FILE, file, message, None);
+            return None;
+        }
+        Some(TrainStep { job, inputs })
+    }
+
+    fn file(&mut self, file: &Spanned<String>) -> Option<String> {
+        match (self.inputs.read)(&file.value) {
+            Ok(text) => Some(text),
+            Err(error) => {
+                let message = match error.kind() {
+                    std::io::ErrorKind::NotFound => format!("there is no file `{}`", file.value),
+                    _ => format!("cannot read `{}`: {error}", file.value),
+                };
+                let hint = "paths are relative to the project's folder".to_owned();
+                self.problems.at(PROJECT_FILE, file, message, Some(hint));
+                None
+            }
+        }
+    }
+
+    /// Resolves the name of a step, of one of the kinds if any are given.
+    fn step_ref(&mut self, name: &Spanned<String>, kinds: &[&str]) -> Option<Name> {
+        let Some(step) = self.steps.get(name.value.as_str()) else {
+            let known: Vec<&str> = self.steps.keys().copied().collect();
+            let hint = one_of(&name.value, &known);
+            self.problems.at(PROJECT_FILE, name, format!("unknown step `{}`", name.value), hint);
+            return None;
+        };
+        let kind = kind_word(step);
+        if !kinds.is_empty() && !kinds.contains(&kind) {
+            let message = format!("`{}` is a `{kind}` step", name.value);
+            let hint = format!("expected a step of kind `{}`", kinds.join("` or `"));
+            self.problems.at(PROJECT_FILE, name, message, Some(hint));
+            return None;
+        }
+        Name::new(name.value.as_str()).ok()
+    }
+
+    /// A table that is replaced whole cannot be made of one that grows by the day: which of its
+    /// days would it be made of?
+    fn check_partitions(&mut self, steps: &[Step], spec: &PipelineSpec) {
+        for step in steps {
+            let StepKind::Sql(sql) = &step.kind else { continue };
+            if sql.partitioned {
+                continue;
+            }
+            for read in &sql.reads {
+                let by_day = match read.from {
+                    ReadFrom::Source => self.sources.get(&read.name).is_some_and(|s| s.path.is_dated()),
+                    ReadFrom::Table => steps.iter().any(|other| {
+                        other.name == read.name
+                            && matches!(&other.kind, StepKind::Sql(sql) if sql.partitioned)
+                    }),
+                };
+                let written = spec.steps.0.iter().find(|(name, _)| name.value == step.name.as_str());
+                if let (true, Some((name, _))) = (by_day, written) {
+                    self.problems.at(
+                        PROJECT_FILE,
+                        name,
+                        format!("`{}` is not partitioned, but reads `{}`, which is by day", step.name, read.name),
+                        Some("add `partition_by: [dt]`".to_owned()),
+                    );
+                }
+            }
+        }
+    }
+}
+
+fn place<T>(value: &Spanned<T>) -> Spanned<()> {
+    Spanned::new((), value.referenced, value.defined)
+}
+
+fn kind_word(step: &StepSpec) -> &'static str {
+    match step {
+        StepSpec { sql: Some(_), .. } => "sql",
+        StepSpec { train: Some(_), .. } => "train",
+        StepSpec { tune: Some(_), .. } => "tune",
+        StepSpec { select: Some(_), .. } => "select",
+        StepSpec { score: Some(_), .. } => "score",
+        _ => "load",
+    }
+}

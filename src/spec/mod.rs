@@ -1,0 +1,7 @@
+//! Files as written, with the place of every value, and their compilation to a valid pipeline.
+
+pub mod compile;
+mod job;
+mod problems;
+mod project;
+mod yaml;

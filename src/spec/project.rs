@@ -1,0 +1,231 @@
+//! `pipelines.yaml` as written.
+
+use serde::Deserialize;
+
+use super::yaml::{Entries, Scalar, Spanned};
+
+/// The whole file.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProjectSpec {
+    /// Version of the file format; 1.
+    pub version: Spanned<u32>,
+    /// Where pipelines may run.
+    #[serde(default)]
+    pub targets: Entries<TargetSpec>,
+    /// Variables with their defaults, for paths (`{name}`) and SQL (`$name`).
+    #[serde(default)]
+    pub vars: Entries<Spanned<Scalar>>,
+    /// Raw input.
+    pub sources: Entries<SourceSpec>,
+    /// Pipelines.
+    pub pipelines: Entries<PipelineSpec>,
+}
+
+/// A target; the embedded one has no settings.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSpec {}
+
+/// Raw input.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSpec {
+    /// What it is, for people.
+    #[serde(default)]
+    #[expect(dead_code, reason = "documentation in the file, checked to be text")]
+    pub description: Option<String>,
+    /// Where its files lie.
+    pub path: Spanned<String>,
+    /// How they are written.
+    pub format: FormatSpec,
+    /// Byte between the fields of a CSV file; a comma if not said.
+    #[serde(default)]
+    pub delimiter: Option<Spanned<String>>,
+    /// Zone of timestamps without an offset; UTC if not said.
+    #[serde(default)]
+    pub timezone: Option<Spanned<String>>,
+    /// Columns with their types.
+    pub columns: Entries<Spanned<String>>,
+    /// What happens to rows that cannot be read.
+    #[serde(default)]
+    pub malformed: MalformedSpec,
+}
+
+/// A file format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FormatSpec {
+    /// JSON lines.
+    Json,
+    /// Comma-separated values.
+    Csv,
+}
+
+/// What happens to rows that cannot be read.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MalformedSpec {
+    /// The share of rows, 0 to 1, above which the step fails; 0.01 if not said.
+    #[serde(default)]
+    pub max_ratio: Option<Spanned<f64>>,
+}
+
+/// A pipeline.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PipelineSpec {
+    /// What it is, for people.
+    #[serde(default)]
+    #[expect(dead_code, reason = "documentation in the file, checked to be text")]
+    pub description: Option<String>,
+    /// The days that training reads and how they are split.
+    #[serde(default)]
+    pub split: Option<SplitSpec>,
+    /// Steps by name.
+    pub steps: Entries<Spanned<StepSpec>>,
+}
+
+/// The days that training reads and how they are split, by time.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SplitSpec {
+    /// Days in all (`28d`).
+    pub window: Spanned<String>,
+    /// Days on which tuning compares trials.
+    pub validation: Spanned<String>,
+    /// Last days, on which models are compared.
+    pub test: Spanned<String>,
+}
+
+/// A step; exactly one of `sql`, `train`, `tune`, `select`, `score` and `load` says of what kind.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StepSpec {
+    /// What it is, for people.
+    #[serde(default)]
+    #[expect(dead_code, reason = "documentation in the file, checked to be text")]
+    pub description: Option<String>,
+    /// Kind: a query's file.
+    #[serde(default)]
+    pub sql: Option<Spanned<String>>,
+    /// Kind: a training job's file.
+    #[serde(default)]
+    pub train: Option<Spanned<String>>,
+    /// Kind: a tuning job's file.
+    #[serde(default)]
+    pub tune: Option<Spanned<String>>,
+    /// Kind: a comparison of models.
+    #[serde(default)]
+    pub select: Option<Spanned<SelectSpec>>,
+    /// Kind: recommendations for all users.
+    #[serde(default)]
+    pub score: Option<Spanned<ScoreSpec>>,
+    /// Kind: a load into the serving store.
+    #[serde(default)]
+    pub load: Option<Spanned<LoadSpec>>,
+    /// For `sql`: `[dt]` for one partition a day.
+    #[serde(default)]
+    pub partition_by: Option<Spanned<Vec<Spanned<String>>>>,
+    /// For `sql`: columns that together are unique within a partition.
+    #[serde(default)]
+    pub unique_key: Option<Spanned<Vec<Spanned<String>>>>,
+    /// For `sql`: `catalog`, and `warehouse` if it is loaded there too.
+    #[serde(default)]
+    pub publish: Option<Spanned<Vec<Spanned<String>>>>,
+    /// For `sql`: days that are read of a partitioned input, up to and with the step's own.
+    #[serde(default)]
+    pub reads: Option<Spanned<Entries<Spanned<String>>>>,
+    /// For `sql`: what must hold before the table becomes visible.
+    #[serde(default)]
+    pub checks: Option<Spanned<Vec<Spanned<CheckSpec>>>>,
+    /// For `train` and `tune`: tables by channel.
+    #[serde(default)]
+    pub inputs: Option<Spanned<Entries<Spanned<String>>>>,
+    /// Steps that must be done before, beyond those that it reads from.
+    #[serde(default)]
+    pub after: Vec<Spanned<String>>,
+}
+
+/// A check; exactly one field says which.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSpec {
+    /// Columns without NULL.
+    #[serde(default)]
+    pub not_null: Option<Vec<String>>,
+    /// Least number of rows.
+    #[serde(default)]
+    pub min_rows: Option<u64>,
+    /// A condition on every row.
+    #[serde(default)]
+    pub expression: Option<String>,
+}
+
+/// A comparison of models.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SelectSpec {
+    /// Training and tuning steps that may win.
+    pub candidates: Vec<Spanned<String>>,
+    /// Training steps to compare with.
+    #[serde(default)]
+    pub baselines: Vec<Spanned<String>>,
+    /// The metric that decides.
+    pub metric: Spanned<String>,
+    /// What happens to the last winner.
+    #[serde(default)]
+    pub champion: ChampionSpec,
+}
+
+/// What happens to the last winner.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ChampionSpec {
+    /// It stays unless it is beaten.
+    #[default]
+    KeepUnlessBeaten,
+    /// The best model wins.
+    BestWins,
+}
+
+/// Recommendations for all users.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScoreSpec {
+    /// The selecting or training step.
+    pub model: Spanned<String>,
+    /// The training step of the popularity model for unknown visitors.
+    #[serde(default)]
+    pub fallback: Option<Spanned<String>>,
+    /// Length of each list.
+    pub top: Spanned<usize>,
+}
+
+/// A load into the serving store.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadSpec {
+    /// The scoring step.
+    pub from: Spanned<String>,
+    /// The served table.
+    pub table: Spanned<String>,
+    /// Generations kept; 3 if not said.
+    #[serde(default)]
+    pub keep: Option<Spanned<usize>>,
+    /// Where the names of items are.
+    #[serde(default)]
+    pub names: Option<NamesSpec>,
+}
+
+/// Where the names of items are.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamesSpec {
+    /// Table.
+    pub table: Spanned<String>,
+    /// Column with the item's id.
+    pub key: Spanned<String>,
+    /// Column with the item's name.
+    pub column: Spanned<String>,
+}
