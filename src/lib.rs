@@ -1,6 +1,11 @@
-//! recctl: declarative daily pipelines for recommendation teams.
-pub mod pipeline;
-pub mod ports;
+//! recctl
+pub mod report;
+pub mod plan;
+pub mod steps;
+pub mod models;
 pub mod query;
+pub mod sample;
+pub mod ports;
 pub mod run;
 pub mod spec;
+pub mod pipeline;

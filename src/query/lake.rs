@@ -114,9 +114,25 @@ impl Lake {
         Ok(result.bytes().await.map_err(failed)?.to_vec())
     }
 
+    /// The size of a file in bytes.
+    pub async fn size(&self, path: &str) -> Outcome<u64> {
+        let meta = self.store.head(&StorePath::from(path)).await;
+        meta.map(|meta| meta.size).map_err(|error| store_failure("read", path, &error))
+    }
+
     /// Whether there is a file of that path and size.
     pub async fn holds(&self, path: &str, bytes: u64) -> bool {
         self.store.head(&StorePath::from(path)).await.is_ok_and(|meta| meta.size == bytes)
+    }
+
+    /// Paths of all files below a folder, sorted.
+    pub async fn files_of(&self, folder: &str) -> Outcome<Vec<String>> {
+        let failed = |error: object_store::Error| store_failure("list", folder, &error);
+        let files: Vec<ObjectMeta> =
+            self.store.list(Some(&StorePath::from(folder))).try_collect().await.map_err(failed)?;
+        let mut paths: Vec<String> = files.iter().map(|file| file.location.to_string()).collect();
+        paths.sort_unstable();
+        Ok(paths)
     }
 
     /// Removes all files below a folder. A folder that is not there is no error.

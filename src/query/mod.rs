@@ -8,5 +8,6 @@ pub mod content_hash;
 pub mod lake;
 pub mod published;
 pub mod raw;
+pub mod scan;
 pub mod session;
 pub mod write;

@@ -1,0 +1,154 @@
+//! Which partitions of which tables and sources a run for a date needs.
+
+use std::collections::BTreeSet;
+
+use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+use crate::pipeline::step::{ReadFrom, Step, StepKind};
+
+/// What a run needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Demand {
+    /// Partitions of tables made by SQL.
+    pub tables: BTreeSet<(Name, Partition)>,
+    /// Partitions of sources.
+    pub sources: BTreeSet<(Name, Partition)>,
+}
+
+impl Demand {
+    /// What a run for `date` needs: each step for that day, and for each of those what it reads.
+    pub fn of(pipeline: &Pipeline, date: LogicalDate) -> Self {
+        let mut demand = Self::default();
+        for step in &pipeline.steps {
+            if let StepKind::Sql(_) = step.kind {
+                demand.tables.insert((step.name.clone(), own_partition(step, date)));
+            }
+        }
+        // Steps stand after what they need, so one pass from the end finds all.
+        for step in pipeline.steps.iter().rev() {
+            let partitions: Vec<Partition> = match step.kind {
+                StepKind::Sql(_) => demand
+                    .tables
+                    .iter()
+                    .filter(|(name, _)| *name == step.name)
+                    .map(|(_, partition)| *partition)
+                    .collect(),
+                _ => vec![Partition::Day(date)],
+            };
+            for partition in partitions {
+                for (table, parts) in reads_of(pipeline, step, partition, date) {
+                    demand.tables.extend(parts.into_iter().map(|part| (table.clone(), part)));
+                }
+                for (source, part) in source_reads(pipeline, step, partition) {
+                    demand.sources.insert((source, part));
+                }
+            }
+        }
+        demand
+    }
+
+    /// The demanded partitions of tables that can be made, given which partitions of sources have
+    /// files: those of which every input of their own day is there.
+    pub fn with_input(
+        &self,
+        pipeline: &Pipeline,
+        has_files: &dyn Fn(&Name, Partition) -> bool,
+    ) -> BTreeSet<(Name, Partition)> {
+        let mut made: BTreeSet<(Name, Partition)> = BTreeSet::new();
+        for step in &pipeline.steps {
+            let StepKind::Sql(sql) = &step.kind else { continue };
+            let demanded = self.tables.iter().filter(|(name, _)| *name == step.name);
+            for (_, partition) in demanded {
+                let all_there = sql.reads.iter().all(|read| match read.from {
+                    ReadFrom::Source => {
+                        has_files(&read.name, source_partition(pipeline, &read.name, *partition))
+                    }
+                    ReadFrom::Table => {
+                        let part = table_partition(pipeline, &read.name, *partition);
+                        made.contains(&(read.name.clone(), part))
+                    }
+                });
+                if all_there {
+                    made.insert((step.name.clone(), *partition));
+                }
+            }
+        }
+        made
+    }
+}
+
+/// The partition of a step's own table for a date.
+fn own_partition(step: &Step, date: LogicalDate) -> Partition {
+    match &step.kind {
+        StepKind::Sql(sql) if !sql.partitioned => Partition::Whole,
+        _ => Partition::Day(date),
+    }
+}
+
+fn is_partitioned(pipeline: &Pipeline, table: &Name) -> bool {
+    pipeline
+        .step(table.as_str())
+        .is_some_and(|step| matches!(&step.kind, StepKind::Sql(sql) if sql.partitioned))
+}
+
+fn table_partition(pipeline: &Pipeline, table: &Name, at: Partition) -> Partition {
+    if is_partitioned(pipeline, table) { at } else { Partition::Whole }
+}
+
+fn source_partition(pipeline: &Pipeline, source: &Name, at: Partition) -> Partition {
+    match pipeline.sources.get(source) {
+        Some(source) if source.path.is_dated() => at,
+        _ => Partition::Whole,
+    }
+}
+
+/// The partitions of tables that a step reads for one of its partitions.
+pub fn reads_of(
+    pipeline: &Pipeline,
+    step: &Step,
+    partition: Partition,
+    date: LogicalDate,
+) -> Vec<(Name, Vec<Partition>)> {
+    let window = |table: &Name, last: Partition, days: u32| match last.date() {
+        Some(last) if is_partitioned(pipeline, table) => last.window(days).map(Partition::Day).collect(),
+        _ => vec![Partition::Whole],
+    };
+    match &step.kind {
+        StepKind::Sql(sql) => sql
+            .reads
+            .iter()
+            .filter(|read| read.from == ReadFrom::Table)
+            .map(|read| (read.name.clone(), window(&read.name, partition, read.days)))
+            .collect(),
+        StepKind::Train(train) | StepKind::Tune(train) => train
+            .inputs
+            .iter()
+            .map(|input| {
+                let parts = window(&input.table, Partition::Day(date), pipeline.split.window);
+                (input.table.clone(), parts)
+            })
+            .collect(),
+        StepKind::Load(load) => load
+            .names
+            .iter()
+            .map(|names| (names.table.clone(), window(&names.table, Partition::Day(date), 1)))
+            .collect(),
+        StepKind::Select(_) | StepKind::Score(_) => Vec::new(),
+    }
+}
+
+/// The partitions of sources that a step reads for one of its partitions.
+pub fn source_reads(pipeline: &Pipeline, step: &Step, partition: Partition) -> Vec<(Name, Partition)> {
+    let StepKind::Sql(sql) = &step.kind else { return Vec::new() };
+    let mut reads = Vec::new();
+    for read in sql.reads.iter().filter(|read| read.from == ReadFrom::Source) {
+        match source_partition(pipeline, &read.name, partition) {
+            Partition::Whole => reads.push((read.name.clone(), Partition::Whole)),
+            Partition::Day(day) => {
+                reads.extend(day.window(read.days).map(|day| (read.name.clone(), Partition::Day(day))));
+            }
+        }
+    }
+    reads
+}

@@ -1,0 +1,106 @@
+//! Fingerprints of actions: each from its own definition and the fingerprints of what it reads, so
+//! that a change anywhere upstream shows everywhere downstream.
+
+use std::collections::BTreeMap;
+
+use super::demand::source_reads;
+use super::{Facts, TableRead};
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+use crate::pipeline::step::{SqlStep, Step, StepKind};
+use crate::run::failure::Outcome;
+
+/// Changes when recctl makes something else from the same inputs, so that old results count as
+/// made by something else.
+const METHOD: &str = "1";
+
+pub(super) struct Fingerprints<'a> {
+    pipeline: &'a Pipeline,
+    date: LogicalDate,
+    facts: &'a Facts,
+    digests: BTreeMap<(Name, Partition), String>,
+}
+
+impl<'a> Fingerprints<'a> {
+    pub(super) fn new(pipeline: &'a Pipeline, date: LogicalDate, facts: &'a Facts) -> Self {
+        Self { pipeline, date, facts, digests: BTreeMap::new() }
+    }
+
+    /// The fingerprint of a step's action; those of what it reads must have been asked for before.
+    pub(super) fn of(
+        &mut self,
+        step: &Step,
+        partition: Partition,
+        reads: &[TableRead],
+    ) -> Outcome<Fingerprint> {
+        let mut fingerprint = Fingerprint::default().with("recctl's method", METHOD);
+        for read in reads {
+            let mut parts = String::new();
+            for part in &read.partitions {
+                let digest = self.digests.get(&(read.table.clone(), *part));
+                parts.push_str(&format!("{part}={}\n", digest.map_or("", String::as_str)));
+            }
+            fingerprint = fingerprint.with(&format!("table `{}`", read.table), parts);
+        }
+        fingerprint = match &step.kind {
+            StepKind::Sql(sql) => self.sql(fingerprint, step, sql, partition),
+            StepKind::Train(train) | StepKind::Tune(train) => fingerprint
+                .with("job", format!("{:?}", train.job))
+                .with("inputs", format!("{:?}", train.inputs))
+                .with("split", format!("{:?}", self.pipeline.split)),
+            StepKind::Select(select) => {
+                let champion = self.facts.champions.get(&step.name).cloned().unwrap_or_default();
+                fingerprint
+                    .with("rule", format!("{select:?}"))
+                    .with("champion", champion)
+            }
+            StepKind::Score(score) => fingerprint.with("length of the lists", score.top.to_string()),
+            StepKind::Load(load) => fingerprint.with("load", format!("{load:?}")),
+        };
+        for need in step.needs() {
+            if let Some(digest) = self.digests.get(&(need.clone(), Partition::Day(self.date)))
+                && !reads.iter().any(|read| read.table == *need)
+            {
+                fingerprint = fingerprint.with(&format!("step `{need}`"), digest);
+            }
+        }
+        self.digests.insert((step.name.clone(), partition), fingerprint.digest());
+        Ok(fingerprint)
+    }
+
+    fn sql(
+        &self,
+        fingerprint: Fingerprint,
+        step: &Step,
+        sql: &SqlStep,
+        partition: Partition,
+    ) -> Fingerprint {
+        let mut fingerprint = fingerprint
+            .with("sql", &sql.normalized)
+            .with("partition", partition.key())
+            .with("checks", format!("{:?} {:?}", sql.checks, sql.unique_key))
+            .with("publish", if sql.warehouse { "catalog, warehouse" } else { "catalog" });
+        for parameter in &sql.parameters {
+            // The day is in the partition already; a whole table is of the date it was made for.
+            let value = match self.pipeline.variables.get(parameter) {
+                Some(value) => value.to_string(),
+                None if partition == Partition::Whole && parameter != "run_id" => self.date.to_string(),
+                None => continue,
+            };
+            fingerprint = fingerprint.with(&format!("parameter `${parameter}`"), value);
+        }
+        for (source, part) in source_reads(self.pipeline, step, partition) {
+            if let Some(declared) = self.pipeline.sources.get(&source) {
+                fingerprint = fingerprint.with(
+                    &format!("declaration of `{source}`"),
+                    format!("{:?} {:?} {:?}", declared.format, declared.columns, declared.timezone),
+                );
+            }
+            let version = self.facts.listings.get(&(source.clone(), part)).map(|l| l.version.as_str());
+            fingerprint = fingerprint.with(&format!("files of `{source}` {part}"), version.unwrap_or_default());
+        }
+        fingerprint
+    }
+}

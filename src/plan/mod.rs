@@ -1,0 +1,364 @@
+//! What would happen: the actions of a run with the reason why each is done or not. Pure data.
+//!
+//! `recctl plan` shows a plan and `recctl run` carries it out; both see the same value.
+
+pub mod demand;
+mod fingerprints;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use self::demand::Demand;
+use self::fingerprints::Fingerprints;
+use crate::pipeline::fingerprint::Fingerprint;
+use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+use crate::pipeline::step::{Step, StepKind};
+use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::run::record::{LedgerRow, RunId};
+use crate::steps::TableRead;
+
+/// The step name under which the joint publication of a partition is kept.
+pub const PUBLISH: &str = "publish";
+
+/// Everything that a run would do.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Pipeline.
+    pub pipeline: Name,
+    /// The day that the data is about.
+    pub date: LogicalDate,
+    /// Actions; each comes after all that it needs.
+    pub actions: Vec<Action>,
+    /// What a person should know.
+    pub notices: Vec<String>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone)]
+pub struct Action {
+    /// Step.
+    pub step: Name,
+    /// What is done.
+    pub kind: ActionKind,
+    /// Part of the table.
+    pub partition: Partition,
+    /// Positions of the actions that must be done before.
+    pub needs: Vec<usize>,
+    /// Partitions that are read of each table.
+    pub reads: Vec<TableRead>,
+    /// What the result is made from.
+    pub fingerprint: Fingerprint,
+    /// Whether it is done, and why.
+    pub verdict: Verdict,
+}
+
+/// What is done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionKind {
+    /// A query is run and its result staged.
+    Sql,
+    /// The staged tables of a partition become visible together.
+    Publish,
+    /// A model is fitted.
+    Train,
+    /// Hyperparameters are searched.
+    Tune,
+    /// Models are compared.
+    Select,
+    /// Recommendations are made.
+    Score,
+    /// Recommendations are loaded.
+    Load,
+}
+
+impl ActionKind {
+    /// The word for what is done.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Sql => "sql",
+            Self::Publish => "publish",
+            Self::Train => "train",
+            Self::Tune => "tune",
+            Self::Select => "select",
+            Self::Score => "score",
+            Self::Load => "load",
+        }
+    }
+}
+
+/// Whether an action is done.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It is, for this reason.
+    Run(String),
+    /// It is not: this run did it before, from the same inputs.
+    Skip(RunId),
+}
+
+impl Action {
+    /// Whether it is done.
+    pub fn runs(&self) -> bool {
+        matches!(self.verdict, Verdict::Run(_))
+    }
+}
+
+/// What planning knows of the world.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The ledger of the pipeline.
+    pub ledger: BTreeMap<(Name, Partition), LedgerRow>,
+    /// Ledger rows whose output is no longer there.
+    pub lost: BTreeSet<(Name, Partition)>,
+    /// Files of sources.
+    pub listings: BTreeMap<(Name, Partition), ListingFact>,
+    /// Digest of the champion that each selecting step finds, where there is one.
+    pub champions: BTreeMap<Name, String>,
+    /// Do the work of the logical date again even if it is unchanged.
+    pub force: bool,
+}
+
+/// What is known of a source's files for a partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListingFact {
+    /// Names, sizes and versions.
+    pub version: String,
+    /// Number of files.
+    pub files: usize,
+    /// Bytes, as stored.
+    pub bytes: u64,
+    /// Where they were looked for, as people know it.
+    pub shown: String,
+}
+
+/// Plans a run. Errors: `Input` if a source has no files for the logical date.
+pub fn plan(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan> {
+    let demand = Demand::of(pipeline, date);
+    let with_input = demand.with_input(pipeline, &|source, partition| {
+        facts.listings.get(&(source.clone(), partition)).is_some_and(|listing| listing.files > 0)
+    });
+    refuse_empty(pipeline, date, &demand, &with_input, facts)?;
+    let mut planner = Planner {
+        pipeline,
+        date,
+        facts,
+        with_input: &with_input,
+        fingerprints: Fingerprints::new(pipeline, date, facts),
+        actions: Vec::new(),
+        positions: BTreeMap::new(),
+    };
+    planner.tables()?;
+    planner.others()?;
+    let notices = gaps(pipeline, date, &demand, &with_input);
+    Ok(Plan { pipeline: pipeline.name.clone(), date, actions: planner.actions, notices })
+}
+
+/// An empty day is an error where it is the day that was asked for.
+fn refuse_empty(
+    pipeline: &Pipeline,
+    date: LogicalDate,
+    demand: &Demand,
+    with_input: &BTreeSet<(Name, Partition)>,
+    facts: &Facts,
+) -> Outcome<()> {
+    for (name, source) in &pipeline.sources {
+        let partition = if source.path.is_dated() { Partition::Day(date) } else { Partition::Whole };
+        if !demand.sources.contains(&(name.clone(), partition)) {
+            continue;
+        }
+        let listing = facts.listings.get(&(name.clone(), partition));
+        if listing.is_some_and(|listing| listing.files > 0) {
+            continue;
+        }
+        let wanted = listing.map_or_else(|| source.path.of(partition), |l| l.shown.clone());
+        let day = partition.date().map_or_else(String::new, |date| format!(" for {date}"));
+        let failure = Failure::new(
+            FailureKind::Input,
+            format!("source `{name}` has no files{day}: looked for `{wanted}`"),
+        );
+        return Err(failure.with_hint(match partition {
+            Partition::Day(_) => "choose a day that has data with --date, or make some with `recctl sample`",
+            Partition::Whole => "put the file there, or set the variable that its path is made of with --var",
+        }));
+    }
+    let _ = with_input;
+    Ok(())
+}
+
+/// Days without input that lie between days with input.
+fn gaps(
+    pipeline: &Pipeline,
+    date: LogicalDate,
+    demand: &Demand,
+    with_input: &BTreeSet<(Name, Partition)>,
+) -> Vec<String> {
+    let days = |of: &BTreeSet<(Name, Partition)>| -> BTreeSet<LogicalDate> {
+        of.iter().filter_map(|(_, partition)| partition.date()).filter(|day| *day <= date).collect()
+    };
+    let (wanted, found) = (days(&demand.tables), days(with_input));
+    let Some(first) = found.first().copied() else { return Vec::new() };
+    let mut notices = Vec::new();
+    let missing: Vec<String> = wanted
+        .iter()
+        .filter(|day| **day > first && !found.contains(day))
+        .map(ToString::to_string)
+        .collect();
+    if !missing.is_empty() {
+        notices.push(format!("no raw input for {}: training goes on without these days", missing.join(", ")));
+    }
+    let before = wanted.iter().filter(|day| **day < first).count();
+    if before > 0 {
+        notices.push(format!(
+            "raw input begins on {first}: the window of {} days is {before} days short",
+            pipeline.split.window
+        ));
+    }
+    notices
+}
+
+struct Planner<'a> {
+    pipeline: &'a Pipeline,
+    date: LogicalDate,
+    facts: &'a Facts,
+    with_input: &'a BTreeSet<(Name, Partition)>,
+    fingerprints: Fingerprints<'a>,
+    actions: Vec<Action>,
+    positions: BTreeMap<(Name, Partition), usize>,
+}
+
+impl Planner<'_> {
+    /// Queries and publications, whole tables first, then day by day.
+    fn tables(&mut self) -> Outcome<()> {
+        let partitions: BTreeSet<Partition> =
+            self.with_input.iter().map(|(_, partition)| *partition).collect();
+        for partition in partitions {
+            let mut published = Vec::new();
+            for step in &self.pipeline.steps {
+                if !matches!(step.kind, StepKind::Sql(_))
+                    || !self.with_input.contains(&(step.name.clone(), partition))
+                {
+                    continue;
+                }
+                published.push(self.add(step, ActionKind::Sql, partition)?);
+            }
+            self.publish(partition, &published)?;
+        }
+        Ok(())
+    }
+
+    fn publish(&mut self, partition: Partition, tables: &[usize]) -> Outcome<()> {
+        let runs = tables.iter().any(|index| self.actions[*index].runs());
+        let mut fingerprint = Fingerprint::default();
+        for index in tables {
+            let action = &self.actions[*index];
+            fingerprint = fingerprint.with(action.step.as_str(), action.fingerprint.digest());
+        }
+        let step = Name::new(PUBLISH)
+            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+        let key = (step.clone(), partition);
+        let verdict = match self.facts.ledger.get(&key) {
+            Some(row) if !runs => Verdict::Skip(row.run.clone()),
+            _ if runs => Verdict::Run("tables were made".to_owned()),
+            _ => Verdict::Run("missing".to_owned()),
+        };
+        let mut needs = tables.to_vec();
+        // A day must not be visible before the unpartitioned tables that it was made from.
+        needs.extend(self.positions.get(&(step.clone(), Partition::Whole)));
+        self.positions.insert(key, self.actions.len());
+        self.actions.push(Action {
+            step,
+            kind: ActionKind::Publish,
+            partition,
+            needs,
+            reads: Vec::new(),
+            fingerprint,
+            verdict,
+        });
+        Ok(())
+    }
+
+    /// What comes after the tables, for the logical date.
+    fn others(&mut self) -> Outcome<()> {
+        for step in &self.pipeline.steps {
+            let kind = match &step.kind {
+                StepKind::Sql(_) => continue,
+                StepKind::Train(_) => ActionKind::Train,
+                StepKind::Tune(_) => ActionKind::Tune,
+                StepKind::Select(_) => ActionKind::Select,
+                StepKind::Score(_) => ActionKind::Score,
+                StepKind::Load(_) => ActionKind::Load,
+            };
+            self.add(step, kind, Partition::Day(self.date))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, step: &Step, kind: ActionKind, partition: Partition) -> Outcome<usize> {
+        let reads = demand::reads_of(self.pipeline, step, partition, self.date)
+            .into_iter()
+            .map(|(table, partitions)| TableRead {
+                partitions: partitions
+                    .into_iter()
+                    .filter(|part| self.with_input.contains(&(table.clone(), *part)))
+                    .collect(),
+                table,
+            })
+            .collect::<Vec<_>>();
+        let mut needs = BTreeSet::new();
+        let publish = Name::new(PUBLISH).ok();
+        for read in &reads {
+            for part in &read.partitions {
+                // A query reads what is staged for its own day; all else waits until it is visible.
+                let own = kind == ActionKind::Sql && *part == partition || *part == Partition::Whole && kind == ActionKind::Sql;
+                let key = match (&publish, own) {
+                    (Some(publish), false) => (publish.clone(), *part),
+                    _ => (read.table.clone(), *part),
+                };
+                needs.extend(self.positions.get(&key).copied());
+            }
+        }
+        for need in step.needs() {
+            for part in [Partition::Day(self.date), Partition::Whole] {
+                if let Some(other) = self.pipeline.step(need.as_str())
+                    && !matches!(other.kind, StepKind::Sql(_))
+                {
+                    needs.extend(self.positions.get(&(need.clone(), part)).copied());
+                }
+            }
+        }
+        for after in &step.after {
+            for part in [partition, Partition::Whole] {
+                needs.extend(self.positions.get(&(after.clone(), part)).copied());
+            }
+        }
+        let fingerprint = self.fingerprints.of(step, partition, &reads)?;
+        let key = (step.name.clone(), partition);
+        let is_of_today = partition == Partition::Day(self.date) || partition == Partition::Whole;
+        let verdict = match self.facts.ledger.get(&key) {
+            _ if self.facts.force && is_of_today => Verdict::Run("forced".to_owned()),
+            None => Verdict::Run("missing".to_owned()),
+            Some(_) if self.facts.lost.contains(&key) => {
+                Verdict::Run("its output is gone".to_owned())
+            }
+            Some(row) => match fingerprint.first_difference(&row.fingerprint) {
+                None => Verdict::Skip(row.run.clone()),
+                Some(component) => Verdict::Run(format!("changed: {component}")),
+            },
+        };
+        let index = self.actions.len();
+        self.positions.insert(key, index);
+        self.actions.push(Action {
+            step: step.name.clone(),
+            kind,
+            partition,
+            needs: needs.into_iter().collect(),
+            reads,
+            fingerprint,
+            verdict,
+        });
+        Ok(index)
+    }
+}

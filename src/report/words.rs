@@ -1,0 +1,94 @@
+//! Sentences about units, shared by the modes.
+
+use super::number::{bytes, count, counted, duration, metric, rate};
+use super::table::clean;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::run::event::{Progress, Unit};
+use crate::run::record::{Status, StepReport};
+
+/// What a unit is called in a sentence: `clean_events 2026-03-01`, or `als` for a whole table.
+pub fn subject(unit: &Unit) -> String {
+    match unit.partition {
+        Partition::Whole => unit.step.to_string(),
+        Partition::Day(date) => format!("{} {date}", unit.step),
+    }
+}
+
+/// The day of a unit, or nothing for a whole table.
+pub fn day(unit: &Unit) -> String {
+    unit.partition.date().map(|date| date.to_string()).unwrap_or_default()
+}
+
+/// What a unit did: `40,112 rows kept of 41,240, 41 quarantined`. Empty if there is nothing to
+/// tell.
+pub fn deed(report: &StepReport) -> String {
+    let mut parts = Vec::new();
+    if let Some(counts) = &report.counts {
+        parts.push(format!("{} rows kept of {}", count(counts.kept), count(counts.read)));
+        if counts.quarantined > 0 {
+            parts.push(format!("{} quarantined", count(counts.quarantined)));
+        }
+    } else if report.rows_out > 0 || report.content_hash.is_some() {
+        let from = if report.rows_in > 0 && report.rows_in != report.rows_out {
+            format!(" from {}", count(report.rows_in))
+        } else {
+            String::new()
+        };
+        parts.push(format!("{}{from}", counted(report.rows_out, "row")));
+    } else if report.rows_in > 0 {
+        parts.push(format!("{} read", counted(report.rows_in, "row")));
+    }
+    if let Some(note) = &report.note {
+        parts.push(clean(note));
+    } else {
+        let figures = report.metrics.iter().take(2);
+        parts.extend(figures.map(|(name, value)| format!("{name} {}", metric(*value))));
+        parts.extend(report.generation.as_ref().map(|it| format!("generation {it}")));
+    }
+    parts.join(", ")
+}
+
+/// What became of a unit, as a sentence's end for any status.
+pub fn outcome(status: Status, report: &StepReport) -> String {
+    match status {
+        Status::Succeeded => deed(report),
+        Status::UpstreamFailed => "not run: something it needs failed".to_owned(),
+        Status::Running | Status::Unchanged | Status::Failed | Status::Cancelled => {
+            status.word().to_owned()
+        }
+    }
+}
+
+/// How far a unit is: `1,234,567 rows  512 MB of 1.2 GB  480k rows/s`.
+pub fn headway(progress: &Progress, seconds: f64) -> String {
+    let mut parts = Vec::new();
+    if progress.rows > 0 {
+        parts.push(counted(progress.rows, "row"));
+    }
+    if progress.total_bytes > 0 {
+        parts.push(format!("{} of {}", bytes(progress.bytes), bytes(progress.total_bytes)));
+    } else if progress.bytes > 0 {
+        parts.push(bytes(progress.bytes));
+    }
+    parts.extend(rate(progress.rows, seconds, "rows"));
+    parts.join("  ")
+}
+
+/// Days as a span: `2026-03-01`, `28 days 2026-02-02 … 2026-03-01`, and with gaps
+/// `3 days in 2026-02-02 … 2026-03-01`. The days are sorted and unique.
+pub fn span(days: &[LogicalDate]) -> String {
+    match days {
+        [] => String::new(),
+        [only] => only.to_string(),
+        [first, .., last] => {
+            let calendar = (last.day() - first.day()).num_days() + 1;
+            let within = if usize::try_from(calendar) == Ok(days.len()) { "" } else { "in " };
+            format!("{} days {within}{first} … {last}", count(days.len() as u64))
+        }
+    }
+}
+
+/// `in 0.8 s`.
+pub fn took(seconds: f64) -> String {
+    format!("in {}", duration(seconds))
+}

@@ -1,0 +1,173 @@
+//! What a step is given: services, the run, and what other steps of the run have made.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use datafusion::arrow::datatypes::SchemaRef;
+use tokio_util::sync::CancellationToken;
+
+use super::TableRead;
+use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+use crate::ports::{
+    Catalog, Clock, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer, Warehouse,
+};
+use crate::query::catalog_schema;
+use crate::query::published::PublishedTable;
+use crate::query::session::QueryEngine;
+use crate::run::event::{EventSink, Progress, RunEvent, Unit};
+use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::run::record::RunId;
+
+/// The world outside, and the query engine.
+pub struct Services {
+    /// Catalog.
+    pub catalog: Arc<dyn Catalog>,
+    /// Warehouse.
+    pub warehouse: Arc<dyn Warehouse>,
+    /// Trainer.
+    pub trainer: Arc<dyn Trainer>,
+    /// Serving store.
+    pub serving: Arc<dyn ServingStore>,
+    /// State.
+    pub state: Arc<dyn StateStore>,
+    /// Clock.
+    pub clock: Arc<dyn Clock>,
+    /// Query engine, with the lake.
+    pub query: Arc<QueryEngine>,
+    /// A folder of this machine for files that nobody needs after the run.
+    pub scratch: PathBuf,
+}
+
+/// A table's partition that is written and not yet visible.
+#[derive(Debug, Clone)]
+pub struct Staged {
+    /// The table.
+    pub table: TableEntry,
+    /// The partition.
+    pub partition: PartitionEntry,
+    /// Whether the warehouse gets it too.
+    pub warehouse: bool,
+}
+
+/// What the steps of a run have made so far.
+#[derive(Debug, Default)]
+pub struct Made {
+    staged: Mutex<BTreeMap<(String, String), Staged>>,
+    outputs: Mutex<BTreeMap<Name, serde_json::Value>>,
+    datasets: Mutex<BTreeSet<String>>,
+}
+
+impl Made {
+    /// Keeps a staged partition.
+    pub fn stage(&self, staged: Staged) {
+        let key = (staged.partition.table.clone(), staged.partition.key.clone());
+        self.staged.lock().unwrap_or_else(PoisonError::into_inner).insert(key, staged);
+    }
+
+    /// A staged partition.
+    pub fn staged(&self, table: &str, key: &str) -> Option<Staged> {
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        staged.get(&(table.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// Keeps the folder of a training set, to be removed when the run is over.
+    pub fn used_dataset(&self, folder: &str) {
+        self.datasets.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
+    }
+
+    /// Folders of training sets that the run used.
+    pub fn datasets(&self) -> Vec<String> {
+        let datasets = self.datasets.lock().unwrap_or_else(PoisonError::into_inner);
+        datasets.iter().cloned().collect()
+    }
+
+    /// Keeps what later steps need of a step of the logical date.
+    pub fn put_output(&self, step: &Name, output: serde_json::Value) {
+        self.outputs.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), output);
+    }
+
+    /// What a step left for later ones. Errors: `Internal` if it left nothing or something else.
+    pub fn output<T: serde::de::DeserializeOwned>(&self, step: &Name) -> Outcome<T> {
+        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let value = outputs.get(step).cloned().unwrap_or_default();
+        serde_json::from_value(value).map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("step `{step}` left no usable output: {error}"))
+        })
+    }
+}
+
+/// What one execution of a step is given.
+#[derive(Clone)]
+pub struct StepContext {
+    /// Services.
+    pub services: Arc<Services>,
+    /// Pipeline.
+    pub pipeline: Arc<Pipeline>,
+    /// The day that the data is about.
+    pub date: LogicalDate,
+    /// The run.
+    pub run: RunId,
+    /// What is being done.
+    pub unit: Unit,
+    /// Digest of what the result is made from.
+    pub fingerprint: String,
+    /// Whether the work is done again although nothing changed.
+    pub forced: bool,
+    /// What the run has made so far.
+    pub made: Arc<Made>,
+    /// Receives events.
+    pub events: Arc<dyn EventSink>,
+    /// Asks to stop.
+    pub cancel: CancellationToken,
+}
+
+impl StepContext {
+    /// Says how far the step is.
+    pub fn progress(&self, progress: Progress) {
+        self.events.emit(RunEvent::StepProgressed { unit: self.unit.clone(), progress });
+    }
+
+    /// The entries of the partitions that are read of a table: what this run staged, else what is
+    /// visible. Errors: `NotFound` if one is neither.
+    pub async fn entries(&self, read: &TableRead) -> Outcome<(TableEntry, Vec<PartitionEntry>)> {
+        let table = read.table.as_str();
+        let visible = self.services.catalog.partitions(table).await?;
+        let mut entry = self.services.catalog.table(table).await?;
+        let mut entries = Vec::with_capacity(read.partitions.len());
+        for partition in &read.partitions {
+            let key = partition.key();
+            if let Some(staged) = self.made.staged(table, &key) {
+                entry = Some(staged.table);
+                entries.push(staged.partition);
+            } else if let Some(found) = visible.iter().find(|visible| visible.key == key) {
+                entries.push(found.clone());
+            } else {
+                return Err(missing(table, *partition));
+            }
+        }
+        match entry {
+            Some(entry) => Ok((entry, entries)),
+            None => Err(missing(table, Partition::Whole)),
+        }
+    }
+
+    /// A table of the partitions that are read.
+    pub async fn table(&self, read: &TableRead) -> Outcome<PublishedTable> {
+        let (table, entries) = self.entries(read).await?;
+        let schema: SchemaRef = catalog_schema::from_entries(&table.columns)?;
+        Ok(PublishedTable::new(schema, table.by_day, entries))
+    }
+
+    /// A folder for this run's files that nobody needs after it.
+    pub fn scratch(&self) -> PathBuf {
+        self.services.scratch.join(self.run.as_str())
+    }
+}
+
+fn missing(table: &str, partition: Partition) -> Failure {
+    Failure::new(FailureKind::NotFound, format!("table `{table}` has no partition `{partition}`"))
+        .with_hint("run the pipeline for that day, or with --force if its files were removed by hand")
+}

@@ -1,0 +1,185 @@
+//! `load`: recommendations into the serving store, as a generation that becomes visible whole.
+
+use std::sync::Arc;
+
+use datafusion::arrow::array::{Array, Float64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::cast;
+use datafusion::arrow::datatypes::DataType;
+use serde::{Deserialize, Serialize};
+
+use super::TableRead;
+use super::context::StepContext;
+use super::score::Scored;
+use super::train::to_value;
+use crate::pipeline::interval::Partition;
+use crate::pipeline::name::Name;
+use crate::pipeline::step::LoadStep;
+use crate::ports::{RecommendedItem, ServingItem};
+use crate::query::scan;
+use crate::query::session::failure_of;
+use crate::run::event::Progress;
+use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::run::record::StepReport;
+
+/// Items that are put at once.
+const ITEMS_PER_CALL: usize = 2_000;
+
+/// What a load leaves.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Loaded {
+    /// Served table.
+    pub table: String,
+    /// Visible generation.
+    pub generation: String,
+    /// Items in it.
+    pub items: u64,
+}
+
+/// Loads the lists of a scoring step and flips the pointer.
+pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcome<StepReport> {
+    let scored: Scored = context.made.output(&step.from)?;
+    let serving = &context.services.serving;
+    let table = step.table.as_str();
+    let now = context.services.clock.now();
+    let generation = format!("{}-{}", now.format("%Y%m%dT%H%M%S"), &context.fingerprint[..8.min(context.fingerprint.len())]);
+    serving.begin(table, &generation, &scored.model, now).await?;
+    let mut loader = Loader { context, step, generation: &generation, pending: Vec::new(), items: 0, rows: 0 };
+    loader
+        .lists(&scored.recommendations, "SELECT user_id, NULL, item_id, score FROM lists ORDER BY user_id, rank")
+        .await?;
+    if let Some(fallback) = &scored.fallback {
+        loader
+            .lists(fallback, "SELECT location, device, item_id, score FROM lists ORDER BY location, device, rank")
+            .await?;
+    }
+    let (items, rows) = (loader.items, loader.rows);
+    serving.seal_and_flip(table, &generation, items).await?;
+    serving.prune(table, step.keep).await?;
+    let loaded = Loaded { table: table.to_owned(), generation: generation.clone(), items };
+    context.made.put_output(name, to_value(&loaded)?);
+    Ok(StepReport {
+        rows_in: rows,
+        rows_out: items,
+        generation: Some(generation),
+        note: Some(format!("{items} lists into `{table}`, visible")),
+        ..StepReport::default()
+    })
+}
+
+struct Loader<'a> {
+    context: &'a StepContext,
+    step: &'a LoadStep,
+    generation: &'a str,
+    pending: Vec<ServingItem>,
+    items: u64,
+    rows: u64,
+}
+
+impl Loader<'_> {
+    /// Puts the lists of a table. The query gives key parts, item and score, ordered by key and
+    /// rank. With a user the second part is NULL.
+    async fn lists(&mut self, table: &str, sql: &str) -> Outcome<()> {
+        let name = Name::new(table)
+            .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+        let read =
+            TableRead { table: name, partitions: vec![Partition::Day(self.context.date)] };
+        let published = self.context.table(&read).await?;
+        let is_fallback = sql.contains("location");
+        let query = Arc::clone(&self.context.services.query);
+        let session = query.session()?;
+        session
+            .context
+            .register_table("lists", Arc::new(published))
+            .map_err(|error| failure_of(error, "read the recommendations"))?;
+        let mut stream = scan::stream(&session, sql).await?;
+        let mut current: Option<ServingItem> = None;
+        while let Some(batch) = scan::next(&mut stream).await? {
+            if self.context.cancel.is_cancelled() {
+                return Err(Failure::new(FailureKind::Cancelled, "stopped on request"));
+            }
+            let columns = Columns::of(&batch)?;
+            for row in 0..batch.num_rows() {
+                let key = match is_fallback {
+                    true => segment_key(columns.first(row), columns.second(row)),
+                    false => user_key(columns.first(row).unwrap_or_default()),
+                };
+                let item = RecommendedItem { item: columns.item(row), score: columns.scores.value(row) };
+                match &mut current {
+                    Some(list) if list.key == key => list.items.push(item),
+                    _ => {
+                        let done = current.replace(ServingItem { key, items: vec![item] });
+                        self.push(done).await?;
+                    }
+                }
+            }
+            self.rows += batch.num_rows() as u64;
+            self.context.progress(Progress { rows: self.rows, ..Progress::default() });
+        }
+        self.push(current).await?;
+        self.put().await
+    }
+
+    async fn push(&mut self, list: Option<ServingItem>) -> Outcome<()> {
+        self.pending.extend(list);
+        if self.pending.len() >= ITEMS_PER_CALL { self.put().await } else { Ok(()) }
+    }
+
+    async fn put(&mut self) -> Outcome<()> {
+        let serving = &self.context.services.serving;
+        serving.put(self.step.table.as_str(), self.generation, &self.pending).await?;
+        self.items += self.pending.len() as u64;
+        self.pending.clear();
+        Ok(())
+    }
+}
+
+/// The key of a known user's list.
+pub fn user_key(user: &str) -> String {
+    format!("user#{user}")
+}
+
+/// The key of the list for visitors whom nobody knows; an absent part means any.
+pub fn segment_key(location: Option<&str>, device: Option<&str>) -> String {
+    format!("segment#{}#{}", location.unwrap_or_default(), device.unwrap_or_default())
+}
+
+struct Columns {
+    first: StringArray,
+    second: StringArray,
+    items: StringArray,
+    scores: Float64Array,
+}
+
+impl Columns {
+    fn of(batch: &RecordBatch) -> Outcome<Self> {
+        let text = |index: usize| -> Outcome<StringArray> {
+            let column = cast(batch.column(index), &DataType::Utf8).ok();
+            let array = column.and_then(|c| c.as_any().downcast_ref::<StringArray>().cloned());
+            array.ok_or_else(|| wrong("a list's key or item is not text"))
+        };
+        let scores = cast(batch.column(3), &DataType::Float64).ok();
+        let scores = scores.and_then(|c| c.as_any().downcast_ref::<Float64Array>().cloned());
+        Ok(Self {
+            first: text(0)?,
+            second: text(1)?,
+            items: text(2)?,
+            scores: scores.ok_or_else(|| wrong("a score is not a number"))?,
+        })
+    }
+
+    fn first(&self, row: usize) -> Option<&str> {
+        self.first.is_valid(row).then(|| self.first.value(row))
+    }
+
+    fn second(&self, row: usize) -> Option<&str> {
+        self.second.is_valid(row).then(|| self.second.value(row))
+    }
+
+    fn item(&self, row: usize) -> String {
+        self.items.value(row).to_owned()
+    }
+}
+
+fn wrong(message: &str) -> Failure {
+    Failure::new(FailureKind::Internal, message)
+}
