@@ -1,1 +1,5 @@
-fn main() {}
+//! The `recctl` program.
+
+fn main() -> std::process::ExitCode {
+    recctl::cli::main()
+}

@@ -119,8 +119,8 @@ fn train_unguarded(root: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
         }
     };
     let peak_bytes = peak_bytes();
-    if let Some(bytes) = peak_bytes {
-        writeln!(out, "memory: peak_bytes={bytes}").map_err(ModelError::Output)?;
+    if peak_bytes.is_some() {
+        report_peak_memory(out)?;
     }
     let folder = root.join("output").join("data");
     std::fs::create_dir_all(&folder).map_err(ModelError::io("create", &folder))?;
@@ -150,6 +150,17 @@ fn validation_line(found: &Evaluation, ks: &[usize]) -> String {
     });
     let values: String = values.collect();
     format!("validation: {values}users={} unknown={}", found.users, found.users_unknown)
+}
+
+/// Prints `memory: peak_bytes=...` where the system says how much memory the process held at most.
+///
+/// # Errors
+/// `Output`.
+pub fn report_peak_memory(out: &mut dyn Write) -> Result<(), ModelError> {
+    match peak_bytes() {
+        Some(bytes) => writeln!(out, "memory: peak_bytes={bytes}").map_err(ModelError::Output),
+        None => Ok(()),
+    }
 }
 
 /// Returns the most memory the process has held, in bytes; `None` where there is no Linux `/proc`.

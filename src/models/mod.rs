@@ -31,7 +31,7 @@ mod vocabulary;
 
 pub use archive::{pack, unpack};
 pub use bootstrap::{Estimate, paired_difference};
-pub use container::train;
+pub use container::{report_peak_memory, train};
 pub use error::ModelError;
 pub use evaluation::{Evaluation, EvaluationOptions, PerUser, evaluate};
 pub use interactions::Interactions;

@@ -1,0 +1,37 @@
+-- Events with their session: a visitor's session ends after 30 minutes without an event.
+-- A view is `converted` if the visitor bought the item later in the same session.
+WITH gaps AS (
+    SELECT
+        *,
+        CASE
+            WHEN ts - lag(ts) OVER visitor <= INTERVAL '30 minutes' THEN 0
+            ELSE 1
+        END AS starts
+    FROM clean_events
+    WINDOW visitor AS (PARTITION BY visitor_id ORDER BY ts, event_id)
+),
+numbered AS (
+    SELECT
+        *,
+        sum(starts) OVER (PARTITION BY visitor_id ORDER BY ts, event_id) AS session_number
+    FROM gaps
+)
+SELECT
+    event_id,
+    ts,
+    event_type,
+    visitor_id,
+    user_id,
+    item_id,
+    device,
+    location,
+    price,
+    quantity,
+    concat(visitor_id, '-', CAST(session_number AS VARCHAR)) AS session_id,
+    event_type IN ('view', 'search') AND coalesce(
+        max(CASE WHEN event_type = 'purchase' THEN ts END)
+            OVER (PARTITION BY visitor_id, session_number, item_id) >= ts,
+        false
+    ) AS converted,
+    $logical_date AS dt
+FROM numbered

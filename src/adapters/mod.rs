@@ -1,0 +1,3 @@
+//! What stands behind the ports: one folder a target.
+
+pub mod local;

@@ -1,0 +1,170 @@
+//! The composition root: from settings to services. The only place that knows adapters.
+
+mod tables;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use object_store::local::LocalFileSystem;
+
+use crate::adapters::local::{LocalTarget, SystemClock, host_name};
+use crate::pipeline::graph::Pipeline;
+use crate::ports::Clock;
+use crate::query::analysis;
+use crate::query::lake::Lake;
+use crate::query::session::{Limits, QueryEngine};
+use crate::report::OutputMode;
+use crate::report::{Setup, choose};
+use crate::run::event::EventSink;
+use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
+use crate::settings::Settings;
+use crate::spec::compile::{Inputs, Project, compile};
+use crate::steps::context::Services;
+
+pub use tables::open_tables;
+
+/// Everything that subcommands work with.
+pub struct App {
+    /// Settings.
+    pub settings: Settings,
+    /// How progress is told.
+    pub mode: OutputMode,
+    /// Whether standard error is coloured.
+    pub colour: bool,
+}
+
+/// An opened target.
+pub struct Target {
+    /// Ports and the query engine.
+    pub services: Arc<Services>,
+    /// The embedded target's places.
+    pub local: LocalTarget,
+}
+
+impl App {
+    /// Takes the settings and looks at the terminal.
+    pub fn new(settings: Settings) -> Self {
+        use std::io::IsTerminal;
+        let dumb = std::env::var("TERM").is_ok_and(|term| term == "dumb");
+        let no_color = std::env::var("NO_COLOR").is_ok_and(|value| !value.is_empty());
+        let is_terminal = std::io::stderr().is_terminal() && !dumb;
+        let (mode, colour) = choose(settings.log_format, is_terminal, no_color);
+        Self { settings, mode, colour }
+    }
+
+    /// Reads a file of the project.
+    pub fn read_project_file(&self, path: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(self.settings.project.join(path))
+    }
+
+    /// A reporter to standard error.
+    pub fn reporter(&self) -> Arc<dyn EventSink> {
+        let project = self.settings.project.clone();
+        let mut setup = Setup::new(self.mode, self.colour, Box::new(|| SystemClock.now()));
+        setup.quiet = self.settings.quiet;
+        setup.read = Box::new(move |path| std::fs::read_to_string(project.join(path)).ok());
+        crate::report::reporter(setup)
+    }
+
+    /// Compiles the project's files. Errors: all that is wrong with them.
+    pub fn project(&self, given: &BTreeMap<String, String>) -> Outcome<Project> {
+        let inputs = Inputs {
+            read: &|path| self.read_project_file(path),
+            analyze: &analysis::parse,
+            given,
+        };
+        compile(&inputs).map_err(|problems| {
+            Failure::problems("the project's files are not valid", problems)
+        })
+    }
+
+    /// Compiles the project, type-checks all its queries, and returns one pipeline.
+    pub async fn pipeline(&self, name: &str, given: &BTreeMap<String, String>) -> Outcome<Arc<Pipeline>> {
+        let project = self.project(given)?;
+        let mut problems = Vec::new();
+        for pipeline in project.pipelines.values() {
+            problems.extend(analysis::check(pipeline).await.err().unwrap_or_default());
+        }
+        if !problems.is_empty() {
+            return Err(Failure::problems("the project's queries are not valid", problems));
+        }
+        match project.pipelines.get(name) {
+            Some(pipeline) => Ok(Arc::new(pipeline.clone())),
+            None => {
+                let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
+                let failure = Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
+                Err(failure.with_hint(match analysis::nearest(name, names.iter().copied()) {
+                    Some(near) => format!("did you mean `{near}`?"),
+                    None => format!("pipelines.yaml has `{}`", names.join("`, `")),
+                }))
+            }
+        }
+    }
+
+    /// Opens the target. Creates its folders if `create`; otherwise an embedded target that is not
+    /// there is an error.
+    pub async fn target(&self, create: bool) -> Outcome<Target> {
+        if self.settings.target != "local" {
+            let failure =
+                Failure::new(FailureKind::Usage, format!("unknown target `{}`", self.settings.target));
+            return Err(failure.with_hint("this version knows the embedded target, `local`"));
+        }
+        let home = self.settings.home();
+        if !create && !home.is_dir() {
+            let failure =
+                Failure::new(FailureKind::NotFound, format!("there is no `{}` yet", home.display()));
+            return Err(failure.with_hint("run a pipeline first, for example `recctl run daily`"));
+        }
+        let local = LocalTarget::open(&home)?;
+        let program = std::env::current_exe().map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("cannot find the running program: {error}"))
+        })?;
+        let threads = self.settings.threads();
+        let lake = self.lake(&local)?;
+        let limits = Limits {
+            threads,
+            memory: self.settings.memory_limit,
+            spill: local.tmp.join("spill"),
+        };
+        let services = Services {
+            catalog: Arc::new(local.catalog().await?),
+            warehouse: Arc::new(local.warehouse().await?),
+            trainer: Arc::new(local.trainer(&program, threads)?),
+            serving: Arc::new(local.serving_store().await?),
+            state: Arc::new(local.state_store(&host_name()).await?),
+            clock: Arc::new(SystemClock),
+            query: Arc::new(QueryEngine::new(lake, limits)?),
+            scratch: local.tmp.join("runs"),
+        };
+        Ok(Target { services: Arc::new(services), local })
+    }
+
+    fn lake(&self, local: &LocalTarget) -> Outcome<Lake> {
+        let failed = |error: object_store::Error| {
+            Failure::new(FailureKind::Input, format!("cannot open the lake: {error}"))
+        };
+        let project = std::path::absolute(&self.settings.project)
+            .map_err(|error| io_failure("find", &self.settings.project, &error))?;
+        let shown = match local.lake.strip_prefix(&project) {
+            Ok(relative) => relative.to_path_buf(),
+            Err(_) => local.lake.clone(),
+        };
+        Ok(Lake {
+            store: Arc::new(LocalFileSystem::new_with_prefix(&local.lake).map_err(failed)?),
+            outside: Arc::new(LocalFileSystem::new()),
+            project,
+            shown: format!("{}/", shown.display()),
+        })
+    }
+
+    /// Who holds leases: machine, process, and a number that tells apart processes of one id.
+    pub fn holder() -> String {
+        format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())
+    }
+
+    /// The folder in which `recctl sample` makes raw input.
+    pub fn sample_folder(local: &LocalTarget) -> PathBuf {
+        local.lake.clone()
+    }
+}

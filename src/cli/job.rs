@@ -1,0 +1,96 @@
+//! `recctl job`: the training container's entry.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+
+use super::Ended;
+use crate::models::{ModelError, ScoreOptions, score, train, unpack};
+use crate::run::failure::{Failure, FailureKind};
+
+/// Run a training or scoring job in a folder laid out as /opt/ml (what containers start)
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  recctl job train                         in a SageMaker training container
+  recctl job train --root ./opt/ml         in a folder laid out the same")]
+pub struct Args {
+    #[command(subcommand)]
+    kind: Kind,
+}
+
+#[derive(Debug, Subcommand)]
+enum Kind {
+    /// Fit a model on the channels and write it to model/
+    Train(Root),
+    /// Make recommendations with the model in the channel `model`
+    Score(Root),
+}
+
+#[derive(Debug, clap::Args)]
+struct Root {
+    /// The folder
+    #[arg(long, value_name = "DIR", default_value = "/opt/ml")]
+    root: PathBuf,
+}
+
+pub(super) fn run(args: &Args) -> Ended {
+    let mut out = std::io::stdout().lock();
+    let done = match &args.kind {
+        Kind::Train(Root { root }) => train(root, &mut out),
+        Kind::Score(Root { root }) => score_in(root, &mut out),
+    };
+    done.map(|()| 0).map_err(|error| {
+        let kind = match error {
+            ModelError::Input { .. } => FailureKind::Input,
+            _ => FailureKind::Step,
+        };
+        Failure::new(kind, error.chain())
+    })
+}
+
+/// Scores by the container's layout; a failure's text goes to `output/failure`.
+fn score_in(root: &Path, out: &mut dyn std::io::Write) -> Result<(), ModelError> {
+    let done = score_unguarded(root, out);
+    if let Err(error) = &done {
+        let text: String = error.chain().chars().take(1_024).collect();
+        // That this note cannot be left must not hide the failure itself.
+        let _ = std::fs::write(root.join("output/failure"), text);
+    }
+    done
+}
+
+fn score_unguarded(root: &Path, out: &mut dyn std::io::Write) -> Result<(), ModelError> {
+    let data = root.join("input/data");
+    let unpacked = |channel: &str| -> Result<Option<PathBuf>, ModelError> {
+        let archive = data.join(channel).join("model.tar.gz");
+        if !archive.is_file() {
+            return Ok(None);
+        }
+        let folder = root.join("input/unpacked").join(channel);
+        unpack(&archive, &folder)?;
+        Ok(Some(folder))
+    };
+    let input = |what: String| ModelError::Input {
+        file: "input/config/hyperparameters.json".to_owned(),
+        what,
+    };
+    let text = std::fs::read_to_string(root.join("input/config/hyperparameters.json"))
+        .map_err(|error| input(error.to_string()))?;
+    let given: std::collections::BTreeMap<String, String> =
+        serde_json::from_str(&text).map_err(|error| input(error.to_string()))?;
+    let top = given.get("top").and_then(|top| top.parse().ok()).filter(|top| *top > 0);
+    let exclude = data.join("exclude");
+    let options = ScoreOptions {
+        model: unpacked("model")?.ok_or_else(|| ModelError::Input {
+            file: "input/data/model".to_owned(),
+            what: "holds no `model.tar.gz`".to_owned(),
+        })?,
+        fallback: unpacked("fallback")?,
+        exclude: exclude.is_dir().then_some(exclude),
+        output: root.join("output/data"),
+        top: top.ok_or_else(|| input("`top` is not a positive number".to_owned()))?,
+    };
+    score(&options, out)?;
+    crate::models::report_peak_memory(out)
+}

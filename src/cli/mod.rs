@@ -1,0 +1,113 @@
+//! The command line: one file per subcommand.
+
+mod completions;
+mod error;
+mod job;
+mod query;
+mod recommend;
+mod rollback;
+mod run;
+mod runs;
+mod sample;
+mod tables;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::app::App;
+use crate::run::failure::Outcome;
+use crate::settings::Settings;
+
+/// Runs declarative daily pipelines for recommendations: clean and label raw events with SQL, train
+/// and tune models, select the best, and serve what it recommends.
+#[derive(Debug, Parser)]
+#[command(name = "recctl", version, propagate_version = true, after_help = EXAMPLES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    settings: Settings,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  recctl run daily                         run the pipeline `daily` for yesterday
+  recctl run daily --date 2026-03-01       run it for a day
+  recctl recommend --user u0000001         what that user is served
+  recctl query \"SELECT reason, count(*) FROM quarantine GROUP BY reason\"";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Args),
+    Sample(sample::Args),
+    Recommend(recommend::Args),
+    Rollback(rollback::Args),
+    Runs(runs::Args),
+    Tables(tables::Args),
+    Query(query::Args),
+    Completions(completions::Args),
+    Job(job::Args),
+}
+
+/// How a command ended well: its exit code.
+type Ended = Outcome<u8>;
+
+/// Parses the command line, runs the command, and returns the exit code.
+pub fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let is_help = !error.use_stderr();
+            // A closed pipe is no reason to fail for help.
+            let _ = error.print();
+            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(error::USAGE) };
+        }
+    };
+    let app = App::new(cli.settings);
+    error::start_log(&app);
+    let ended = match cli.command {
+        Command::Completions(args) => completions::run(&args),
+        Command::Job(args) => job::run(&args),
+        Command::Run(args) => block_on(&app, run::run(args, &app)),
+        Command::Sample(args) => block_on(&app, sample::run(args, &app)),
+        Command::Recommend(args) => block_on(&app, recommend::run(args, &app)),
+        Command::Rollback(args) => block_on(&app, rollback::run(args, &app)),
+        Command::Runs(args) => block_on(&app, runs::run(args, &app)),
+        Command::Tables(args) => block_on(&app, tables::run(args, &app)),
+        Command::Query(args) => block_on(&app, query::run(args, &app)),
+    };
+    match ended {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => error::report(&failure, &app),
+    }
+}
+
+fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(app.settings.threads().clamp(2, 8))
+        .enable_all()
+        .build()
+        .map_err(|error| {
+            crate::run::failure::Failure::new(
+                crate::run::failure::FailureKind::Exhausted,
+                format!("cannot start threads: {error}"),
+            )
+        })?;
+    runtime.block_on(work)
+}
+
+/// Writes data to standard output. A reader that went away (`recctl tables | head`) is no failure.
+fn print(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| {
+        if text.ends_with('\n') { out.flush() } else { out.write_all(b"\n") }
+    });
+}
+
+/// The command line as clap knows it, for completions.
+fn command() -> clap::Command {
+    use clap::CommandFactory;
+    Cli::command()
+}

@@ -1,0 +1,108 @@
+//! `recctl query`
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::Ended;
+use crate::app::{App, open_tables};
+use crate::query::scan;
+use crate::report::Table;
+use crate::run::failure::{Failure, FailureKind, Outcome};
+
+/// Query the catalog's tables and the quarantine with SQL
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  recctl query \"SELECT dt, count(*) FROM clean_events GROUP BY dt ORDER BY dt\"
+  recctl query \"SELECT file, line, reason, raw FROM quarantine LIMIT 10\"
+  recctl query \"SELECT * FROM interactions\" --format csv > interactions.csv")]
+pub struct Args {
+    /// The statement
+    sql: String,
+    /// How to print
+    #[arg(long, default_value = "table")]
+    format: Format,
+    /// Rows to print at most, as a table
+    #[arg(long, short = 'n', default_value_t = 1_000)]
+    limit: usize,
+}
+
+/// How rows are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// An aligned table.
+    Table,
+    /// JSON lines.
+    Json,
+    /// Comma-separated values.
+    Csv,
+}
+
+pub(super) async fn run(args: Args, app: &App) -> Ended {
+    let target = app.target(false).await?;
+    let session = open_tables(&target.services).await?;
+    let mut stream = scan::stream(&session, &args.sql).await.map_err(|failure| {
+        match failure.hint {
+            None => failure.with_hint("`recctl tables` lists tables, `recctl tables NAME` columns"),
+            Some(_) => failure,
+        }
+    })?;
+    let schema = stream.schema();
+    let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
+    let mut rows = 0;
+    let mut first = true;
+    while let Some(batch) = scan::next(&mut stream).await? {
+        match args.format {
+            Format::Json => super::print(&as_json(&batch)?),
+            Format::Csv => super::print(&as_csv(&batch, first)?),
+            Format::Table => {
+                let room = args.limit.saturating_sub(rows);
+                let shown = batch.slice(0, batch.num_rows().min(room));
+                for row in cells(&shown)? {
+                    table.push(row);
+                }
+            }
+        }
+        first = false;
+        rows += batch.num_rows();
+    }
+    if args.format == Format::Table {
+        super::print(&table.lines().join("\n"));
+        if rows > args.limit {
+            super::print(&format!("… {} of {rows} rows; --limit shows more", args.limit));
+        }
+    }
+    Ok(0)
+}
+
+fn failed(error: impl std::fmt::Display) -> Failure {
+    Failure::new(FailureKind::Internal, format!("cannot print rows: {error}"))
+}
+
+fn cells(batch: &RecordBatch) -> Outcome<Vec<Vec<String>>> {
+    let options = FormatOptions::default().with_null("");
+    let columns = batch
+        .columns()
+        .iter()
+        .map(|column| ArrayFormatter::try_new(column.as_ref(), &options))
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(failed)?;
+    let row = |row: usize| columns.iter().map(|column| column.value(row).to_string()).collect();
+    Ok((0..batch.num_rows()).map(row).collect())
+}
+
+fn as_json(batch: &RecordBatch) -> Outcome<String> {
+    let mut writer = datafusion::arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(batch).map_err(failed)?;
+    writer.finish().map_err(failed)?;
+    String::from_utf8(writer.into_inner()).map_err(failed)
+}
+
+fn as_csv(batch: &RecordBatch, header: bool) -> Outcome<String> {
+    let mut text = Vec::new();
+    let mut writer =
+        datafusion::arrow::csv::WriterBuilder::new().with_header(header).build(&mut text);
+    writer.write(batch).map_err(failed)?;
+    drop(writer);
+    String::from_utf8(text).map_err(failed)
+}

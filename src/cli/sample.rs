@@ -1,0 +1,128 @@
+//! `recctl sample`
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+
+use super::Ended;
+use crate::app::{App, Target};
+use crate::pipeline::interval::LogicalDate;
+use crate::run::event::{EventSink, RunEvent};
+use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::sample::{SampleError, SampleOptions, SampleSummary, generate};
+
+/// Where the sample's events lie, as a source's path.
+pub(super) const CLICKSTREAM_PATH: &str = "raw/clickstream/{yyyy}/{MM}/{dd}/";
+/// Events a day of the sample that a first run makes.
+pub(super) const LINES_PER_DAY: u64 = 3_000;
+/// The seed where none is given.
+pub(super) const SEED: u64 = 7;
+
+/// Make raw input to try recctl on: a seeded click-stream with its dirt, products and users
+///
+/// Writes gzipped JSON lines under raw/clickstream/YYYY/MM/DD/HH/ of the embedded lake, as a
+/// delivery stream leaves them, and says on standard output, as JSON, what it made: clean events,
+/// duplicates, bots, malformed lines.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  recctl sample --events 1000000 --days 14
+  recctl sample --events 10000000 --days 1 --last-day 2026-03-01 --seed 1")]
+pub struct Args {
+    /// Events in all, 10,000 to 100,000,000
+    #[arg(long, default_value_t = 63_000)]
+    events: u64,
+    /// Days that they are spread over
+    #[arg(long, default_value_t = 21)]
+    days: u32,
+    /// The last day [default: yesterday, UTC]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    last_day: Option<LogicalDate>,
+    /// Seed: the same options make the same files
+    #[arg(long, default_value_t = SEED)]
+    seed: u64,
+    /// Known users [default: grows with the events]
+    #[arg(long)]
+    users: Option<u32>,
+    /// Items [default: grows with the events]
+    #[arg(long)]
+    items: Option<u32>,
+}
+
+pub(super) async fn run(args: Args, app: &App) -> Ended {
+    let target = app.target(true).await?;
+    let last = match args.last_day {
+        Some(date) => date,
+        None => LogicalDate::new(target.services.clock.now().date_naive()).minus(1),
+    };
+    let mut options = options(app, &target, args.events, args.days, last, args.seed);
+    options.users = args.users;
+    options.items = args.items;
+    let cancel = CancellationToken::new();
+    let summary = make(options, app.reporter(), cancel).await?;
+    let text = serde_json::to_string_pretty(&summary)
+        .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
+    super::print(&text);
+    Ok(0)
+}
+
+pub(super) fn options(
+    app: &App,
+    target: &Target,
+    events: u64,
+    days: u32,
+    last: LogicalDate,
+    seed: u64,
+) -> SampleOptions {
+    SampleOptions {
+        events,
+        days,
+        last_day: last.day(),
+        seed,
+        users: None,
+        items: None,
+        threads: app.settings.threads(),
+        output: App::sample_folder(&target.local),
+    }
+}
+
+/// Makes the sample on a thread of its own.
+pub(super) async fn make(
+    options: SampleOptions,
+    events: Arc<dyn EventSink>,
+    cancel: CancellationToken,
+) -> Outcome<SampleSummary> {
+    let made = tokio::task::spawn_blocking(move || {
+        generate(
+            &options,
+            &|progress| {
+                events.emit(RunEvent::SampleProgressed {
+                    done: progress.lines_done,
+                    total: progress.lines,
+                });
+            },
+            &|| cancel.is_cancelled(),
+        )
+    });
+    match made.await {
+        Ok(made) => made.map_err(|error| failure_of(&error)),
+        Err(error) => Err(Failure::new(FailureKind::Internal, format!("sampling panicked: {error}"))),
+    }
+}
+
+fn failure_of(error: &SampleError) -> Failure {
+    let kind = match error {
+        SampleError::OutOfRange { .. } => FailureKind::Usage,
+        SampleError::Occupied { .. } => FailureKind::Usage,
+        SampleError::Cancelled => FailureKind::Cancelled,
+        SampleError::Io { .. } => FailureKind::Transient,
+        SampleError::Thread { .. } | SampleError::Weights { .. } => FailureKind::Internal,
+    };
+    let failure = Failure::new(kind, error.to_string());
+    match error {
+        SampleError::Occupied { .. } => {
+            failure.with_hint("choose other days, another --home, or remove the folder")
+        }
+        _ => failure,
+    }
+}

@@ -1,0 +1,66 @@
+//! Holds the lease while a run goes on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::ports::Lease;
+use crate::run::failure::{FailureKind, Outcome};
+use crate::steps::context::Services;
+
+/// How long a lease lasts without being renewed.
+const TIME: Duration = Duration::from_secs(60);
+const RENEW_EVERY: Duration = Duration::from_secs(15);
+
+/// A lease that is renewed until it is released or dropped. If somebody takes it over, the run is
+/// asked to stop.
+pub(super) struct Held {
+    services: Arc<Services>,
+    lease: Lease,
+    renewal: AbortOnDropHandle<()>,
+}
+
+impl Held {
+    pub(super) async fn acquire(
+        services: &Arc<Services>,
+        name: &str,
+        holder: &str,
+        cancel: CancellationToken,
+    ) -> Outcome<Self> {
+        let now = services.clock.now();
+        let lease = services.state.acquire(name, holder, TIME, now).await.map_err(|failure| {
+            match failure.kind {
+                FailureKind::Conflict if failure.hint.is_none() => {
+                    failure.with_hint("wait for the other run to end, or stop it")
+                }
+                _ => failure,
+            }
+        })?;
+        let (state, clock, renewed) =
+            (Arc::clone(&services.state), Arc::clone(&services.clock), lease.clone());
+        let renewal = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(RENEW_EVERY).await;
+                match state.renew(&renewed, TIME, clock.now()).await {
+                    Err(failure) if failure.kind == FailureKind::Conflict => {
+                        tracing::error!(%failure, "the lease was taken over");
+                        cancel.cancel();
+                        return;
+                    }
+                    Err(failure) => tracing::warn!(%failure, "could not renew the lease"),
+                    Ok(()) => {}
+                }
+            }
+        });
+        Ok(Self { services: Arc::clone(services), lease, renewal: AbortOnDropHandle::new(renewal) })
+    }
+
+    pub(super) async fn release(self) {
+        drop(self.renewal);
+        if let Err(failure) = self.services.state.release(&self.lease).await {
+            tracing::warn!(%failure, "could not give the lease back");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+use std::sync::Arc;
+
+use recctl::adapters::local::SqliteCatalog;
+use recctl::ports::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
+use recctl::run::failure::FailureKind;
+
+use super::{at, day, kind};
+
+fn table(name: &str) -> TableEntry {
+    TableEntry {
+        name: name.to_owned(),
+        columns: vec![ColumnEntry {
+            name: "ts".to_owned(),
+            kind: "Timestamp(µs, \"UTC\")".to_owned(),
+            nullable: false,
+        }],
+        by_day: true,
+    }
+}
+
+fn partition(table: &str, key: &str, generation: &str) -> PartitionEntry {
+    PartitionEntry {
+        table: table.to_owned(),
+        key: key.to_owned(),
+        date: key.parse().ok(),
+        generation: generation.to_owned(),
+        files: vec![FileEntry { path: format!("{table}/{key}/{generation}"), bytes: 1, rows: 2 }],
+        rows: 2,
+        content_hash: "0".repeat(32),
+        fingerprint: "f".repeat(16),
+        published: at(0),
+    }
+}
+
+fn generations(partitions: &[PartitionEntry]) -> Vec<&str> {
+    partitions.iter().map(|one| one.generation.as_str()).collect()
+}
+
+pub async fn catalog_contract(open: impl AsyncFn(&str) -> Arc<dyn Catalog>) {
+    empty(open("empty").await).await;
+    entries(open("entries").await, open("entries").await).await;
+    history(open("history").await).await;
+    all_or_none(open("none").await).await;
+    whole_states(open("whole").await, open("whole").await).await;
+}
+
+async fn empty(catalog: Arc<dyn Catalog>) {
+    assert_eq!(catalog.tables().await, Ok(vec![]));
+    assert_eq!(catalog.table("a").await, Ok(None));
+    assert_eq!(catalog.partitions("a").await, Ok(vec![]));
+    assert_eq!(catalog.history("a", "all").await, Ok(vec![]));
+    assert_eq!(catalog.publish(&[], &[]).await, Ok(()));
+}
+
+/// Entries come back as they were, in order, also by another handle.
+async fn entries(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
+    let days = [partition("b", "2026-03-02", "r1"), partition("b", "2026-03-01", "r1")];
+    catalog.publish(&[table("b"), table("a")], &days).await.unwrap();
+    assert_eq!(other.tables().await, Ok(vec![table("a"), table("b")]));
+    assert_eq!(other.table("b").await, Ok(Some(table("b"))));
+    assert_eq!(other.table("c").await, Ok(None));
+    assert_eq!(other.partitions("a").await, Ok(vec![]));
+    assert_eq!(other.partitions("b").await, Ok(vec![days[1].clone(), days[0].clone()]));
+    assert_eq!(other.partitions("b").await.unwrap()[0].date, Some(day("2026-03-01")));
+
+    // A table's entry is replaced, its partitions stay.
+    let changed = TableEntry { by_day: false, ..table("b") };
+    catalog.publish(std::slice::from_ref(&changed), &[]).await.unwrap();
+    assert_eq!(other.table("b").await, Ok(Some(changed)));
+    assert_eq!(other.partitions("b").await.unwrap().len(), 2);
+    assert_eq!(other.table("a").await, Ok(Some(table("a"))));
+}
+
+async fn history(catalog: Arc<dyn Catalog>) {
+    let publish = async |generation: &str, seconds: i64| {
+        let entry = PartitionEntry { published: at(seconds), ..partition("t", "all", generation) };
+        catalog.publish(&[table("t")], &[entry]).await.unwrap();
+    };
+    let seen = async || {
+        let visible = catalog.partitions("t").await.unwrap();
+        let before = catalog.history("t", "all").await.unwrap();
+        format!("{:?} {:?}", generations(&visible), generations(&before))
+    };
+    publish("r1", 0).await;
+    assert_eq!(seen().await, r#"["r1"] []"#);
+    // The names do not say the order.
+    publish("r3", 1).await;
+    publish("r2", 2).await;
+    assert_eq!(seen().await, r#"["r2"] ["r3", "r1"]"#);
+    // What is visible already changes nothing, not even the time.
+    publish("r2", 3).await;
+    assert_eq!(seen().await, r#"["r2"] ["r3", "r1"]"#);
+    assert_eq!(catalog.partitions("t").await.unwrap()[0].published, at(2));
+    // A rollback is a publication like any other.
+    publish("r1", 4).await;
+    assert_eq!(seen().await, r#"["r1"] ["r2", "r3"]"#);
+    assert_eq!(catalog.history("t", "other").await, Ok(vec![]));
+    assert_eq!(catalog.history("u", "all").await, Ok(vec![]));
+}
+
+async fn all_or_none(catalog: Arc<dyn Catalog>) {
+    catalog.publish(&[table("a")], &[partition("a", "all", "r1")]).await.unwrap();
+    let outcome = catalog
+        .publish(
+            &[table("a"), table("b")],
+            &[partition("a", "all", "r2"), partition("x", "all", "r2")],
+        )
+        .await;
+    assert_eq!(kind(outcome), FailureKind::Usage);
+    assert_eq!(catalog.tables().await, Ok(vec![table("a")]));
+    assert_eq!(generations(&catalog.partitions("a").await.unwrap()), ["r1"]);
+    assert_eq!(catalog.history("a", "all").await, Ok(vec![]));
+    assert_eq!(catalog.partitions("x").await, Ok(vec![]));
+    // A table that is known does not count: it has to be among those given.
+    let known = catalog.publish(&[], &[partition("a", "all", "r2")]).await;
+    assert_eq!(kind(known), FailureKind::Usage);
+}
+
+/// A reader never sees some partitions of one publication and some of another.
+async fn whole_states(catalog: Arc<dyn Catalog>, reader: Arc<dyn Catalog>) {
+    let keys: Vec<String> = (1..=9).map(|n| format!("2026-03-0{n}")).collect();
+    let writing = tokio::spawn(async move {
+        for generation in 0..50 {
+            let generation = format!("r{generation}");
+            let all: Vec<_> = keys.iter().map(|key| partition("t", key, &generation)).collect();
+            catalog.publish(&[table("t")], &all).await.unwrap();
+        }
+    });
+    let mut looks = 0;
+    while !writing.is_finished() {
+        let seen = reader.partitions("t").await.unwrap();
+        assert!(seen.is_empty() || seen.len() == 9, "{seen:?}");
+        assert!(seen.iter().all(|one| one.generation == seen[0].generation), "{seen:?}");
+        looks += 1;
+    }
+    writing.await.unwrap();
+    assert!(looks > 0);
+    assert_eq!(generations(&reader.partitions("t").await.unwrap()), ["r49"; 9]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_catalog() {
+    let folder = tempfile::tempdir().unwrap();
+    catalog_contract(async |name| {
+        let path = folder.path().join(format!("{name}.db"));
+        let store: Arc<dyn Catalog> = Arc::new(SqliteCatalog::open(&path).await.unwrap());
+        store
+    })
+    .await;
+}

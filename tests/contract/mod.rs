@@ -1,0 +1,36 @@
+//! The contract of each port as a suite that runs over every adapter.
+//!
+//! A suite knows an adapter only by a target, which opens handles: the same name gives another
+//! handle on the same thing, as another process would have it; a new name gives an empty one.
+
+pub mod catalog;
+pub mod serving;
+pub mod state;
+pub mod trainer;
+pub mod warehouse;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use recctl::pipeline::interval::LogicalDate;
+use recctl::pipeline::name::Name;
+use recctl::run::failure::{FailureKind, Outcome};
+
+/// The kind of a failure.
+#[track_caller]
+pub fn kind<T: std::fmt::Debug>(outcome: Outcome<T>) -> FailureKind {
+    let failure = outcome.expect_err("a failure");
+    assert!(!failure.message.is_empty() && !failure.message.ends_with('.'), "{failure:?}");
+    failure.kind
+}
+
+/// A fixed instant, some seconds later.
+pub fn at(seconds: i64) -> DateTime<Utc> {
+    "2026-03-02T03:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::seconds(seconds)
+}
+
+pub fn day(text: &str) -> LogicalDate {
+    text.parse().unwrap()
+}
+
+pub fn name(text: &str) -> Name {
+    Name::new(text).unwrap()
+}

@@ -1,0 +1,291 @@
+use std::sync::Arc;
+use std::time::Duration;
+
+use recctl::adapters::local::{SqliteStateStore, host_name};
+use recctl::pipeline::fingerprint::Fingerprint;
+use recctl::pipeline::interval::Partition;
+use recctl::ports::StateStore;
+use recctl::run::failure::{Failure, FailureKind};
+use recctl::run::record::{
+    Decision, Estimate, LedgerRow, ModelRecord, ModelResult, RunId, RunRecord, Status, StepRecord,
+    StepReport,
+};
+
+use super::{at, day, kind, name};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn run(id: &str, started: i64) -> RunRecord {
+    RunRecord {
+        id: RunId::from_text(id),
+        pipeline: name("daily"),
+        date: day("2026-03-01"),
+        status: Status::Running,
+        started: at(started),
+        finished: None,
+        version: "0.1.0".to_owned(),
+        failure: None,
+    }
+}
+
+fn step(step: &str, partition: Partition, started: i64) -> StepRecord {
+    StepRecord {
+        run: RunId::from_text("r1"),
+        step: name(step),
+        action: "sql".to_owned(),
+        partition,
+        status: Status::Succeeded,
+        started: at(started),
+        finished: Some(at(started + 1)),
+        report: StepReport { rows_out: 7, note: Some("é".to_owned()), ..StepReport::default() },
+        failure: None,
+    }
+}
+
+fn ledger_row(step: &str, date: &str, run: &str) -> LedgerRow {
+    LedgerRow {
+        pipeline: name("daily"),
+        step: name(step),
+        partition: Partition::Day(day(date)),
+        fingerprint: Fingerprint::default().with("sql", step),
+        run: RunId::from_text(run),
+        done: at(0),
+        output: serde_json::json!({"artifact": "models/1/model.tar.gz", "n": [1, 2.5]}),
+    }
+}
+
+fn decision(date: &str, winner: &str) -> Decision {
+    let model = ModelRecord {
+        step: name(winner),
+        algorithm: "als".to_owned(),
+        hyperparameters: [("factors".to_owned(), "32".to_owned())].into(),
+        artifact: "models/x/model.tar.gz".to_owned(),
+    };
+    let metrics = [("ndcg@10".to_owned(), Estimate { value: 0.1, low: 0.05, high: 0.15 })].into();
+    Decision {
+        date: day(date),
+        metric: "ndcg@10".to_owned(),
+        winner: model.clone(),
+        winner_name: winner.to_owned(),
+        reason: "it is better".to_owned(),
+        results: vec![ModelResult {
+            name: winner.to_owned(),
+            role: "candidate".to_owned(),
+            model,
+            metrics,
+        }],
+        users: 10,
+        test_days: (day("2026-02-01"), day("2026-02-07")),
+    }
+}
+
+pub async fn state_store_contract(open: impl AsyncFn(&str) -> Arc<dyn StateStore>) {
+    runs(&*open("runs").await, &*open("runs").await).await;
+    steps(&*open("steps").await).await;
+    ledger(&*open("ledger").await, &*open("ledger").await).await;
+    decisions(&*open("decisions").await).await;
+    lease(&*open("lease").await, &*open("lease").await).await;
+    lease_race(open("race").await, open("race").await).await;
+}
+
+async fn runs(store: &dyn StateStore, other: &dyn StateStore) {
+    assert_eq!(store.run(&RunId::from_text("r1")).await, Ok(None));
+    assert_eq!(store.runs(10).await, Ok(vec![]));
+    // The order is that of the starts, not of the ids or of the writes.
+    for (id, started) in [("r2", 20), ("r3", 10), ("r1", 30)] {
+        store.put_run(&run(id, started)).await.unwrap();
+    }
+    let ids = async |limit| {
+        let runs = other.runs(limit).await.unwrap();
+        runs.iter().map(|run| run.id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(10).await, ["r1", "r2", "r3"]);
+    assert_eq!(ids(2).await, ["r1", "r2"]);
+    assert_eq!(ids(0).await, [""; 0]);
+    assert_eq!(ids(usize::MAX).await.len(), 3);
+    // Written again, the record is replaced whole.
+    let ended = RunRecord {
+        status: Status::Failed,
+        finished: Some(at(99)),
+        failure: Some(Failure::new(FailureKind::Quality, "too few rows").with_hint("look")),
+        ..run("r2", 20)
+    };
+    store.put_run(&ended).await.unwrap();
+    assert_eq!(other.run(&ended.id).await, Ok(Some(ended)));
+    assert_eq!(ids(10).await, ["r1", "r2", "r3"]);
+}
+
+async fn steps(store: &dyn StateStore) {
+    let whole = step("a", Partition::Whole, 5);
+    let one_day = step("a", Partition::Day(day("2026-03-01")), 3);
+    let action = StepRecord { action: "publish".to_owned(), ..step("a", Partition::Whole, 6) };
+    let other_step = step("b", Partition::Whole, 4);
+    let other_run = StepRecord { run: RunId::from_text("r2"), ..whole.clone() };
+    for record in [&whole, &one_day, &action, &other_step, &other_run] {
+        store.put_step(record).await.unwrap();
+    }
+    let all = store.steps(&RunId::from_text("r1")).await.unwrap();
+    assert_eq!(all, [one_day.clone(), other_step.clone(), whole, action.clone()]);
+    // Replaced, among its like only.
+    let again = StepRecord { status: Status::Failed, ..step("a", Partition::Whole, 7) };
+    store.put_step(&again).await.unwrap();
+    let all = store.steps(&RunId::from_text("r1")).await.unwrap();
+    assert_eq!(all, [one_day, other_step, action, again]);
+    assert_eq!(store.steps(&RunId::from_text("r2")).await, Ok(vec![other_run]));
+    assert_eq!(store.steps(&RunId::from_text("r3")).await, Ok(vec![]));
+}
+
+async fn ledger(store: &dyn StateStore, other: &dyn StateStore) {
+    let daily = name("daily");
+    assert_eq!(store.ledger(&daily).await, Ok(vec![]));
+    store.put_ledger(&[]).await.unwrap();
+    let rows = [ledger_row("a", "2026-03-01", "r1"), ledger_row("a", "2026-03-02", "r1")];
+    store.put_ledger(&rows).await.unwrap();
+    let weekly = LedgerRow { pipeline: name("weekly"), ..rows[0].clone() };
+    let replaced = ledger_row("a", "2026-03-02", "r2");
+    let added = ledger_row("b", "2026-03-02", "r2");
+    store.put_ledger(&[replaced.clone(), added.clone(), weekly.clone()]).await.unwrap();
+    let mut all = other.ledger(&daily).await.unwrap();
+    all.sort_by_key(|row| (row.step.clone(), row.partition));
+    assert_eq!(all, [rows[0].clone(), replaced, added]);
+    assert_eq!(other.ledger(&name("weekly")).await, Ok(vec![weekly]));
+}
+
+async fn decisions(store: &dyn StateStore) {
+    let (daily, select) = (name("daily"), name("winner"));
+    let before = async |date| store.decision_before(&daily, &select, day(date)).await.unwrap();
+    assert_eq!(before("2026-03-01").await, None);
+    for (date, winner) in [("2026-03-03", "als"), ("2026-02-28", "item_knn")] {
+        store.put_decision(&daily, &select, &decision(date, winner)).await.unwrap();
+    }
+    assert_eq!(before("2026-02-28").await, None);
+    assert_eq!(before("2026-03-01").await, Some(decision("2026-02-28", "item_knn")));
+    // Before, not at.
+    assert_eq!(before("2026-03-03").await, Some(decision("2026-02-28", "item_knn")));
+    assert_eq!(before("2027-01-01").await, Some(decision("2026-03-03", "als")));
+    store.put_decision(&daily, &select, &decision("2026-03-03", "bpr")).await.unwrap();
+    assert_eq!(before("2027-01-01").await, Some(decision("2026-03-03", "bpr")));
+    for (pipeline, step) in [("daily", "other"), ("weekly", "winner")] {
+        let found = store.decision_before(&name(pipeline), &name(step), day("2027-01-01")).await;
+        assert_eq!(found, Ok(None));
+    }
+}
+
+async fn lease(store: &dyn StateStore, other: &dyn StateStore) {
+    let first = store.acquire("daily", "one/1/a", MINUTE, at(0)).await.unwrap();
+    assert_eq!((first.name.as_str(), first.holder.as_str()), ("daily", "one/1/a"));
+    // Held, until the last instant.
+    let refused = other.acquire("daily", "two/2/b", MINUTE, at(59)).await.unwrap_err();
+    assert_eq!(refused.kind, FailureKind::Conflict);
+    assert!(refused.message.contains("`one/1/a`"), "{refused}");
+    assert!(refused.message.contains("2026-03-02T03:01:00Z"), "{refused}");
+    // Another name is another lease.
+    other.acquire("weekly", "two/2/b", MINUTE, at(0)).await.unwrap();
+
+    // Renewed, in both ways.
+    store.renew(&first, MINUTE, at(50)).await.unwrap();
+    assert_eq!(
+        kind(other.acquire("daily", "two/2/b", MINUTE, at(109)).await),
+        FailureKind::Conflict
+    );
+    let again = store.acquire("daily", "one/1/a", MINUTE, at(100)).await.unwrap();
+    assert!(again.fence >= first.fence);
+    assert_eq!(
+        kind(other.acquire("daily", "two/2/b", MINUTE, at(159)).await),
+        FailureKind::Conflict
+    );
+
+    // Time is up: taken over. The first holder learns of it and disturbs nobody.
+    let second = other.acquire("daily", "two/2/b", MINUTE, at(160)).await.unwrap();
+    assert!(second.fence > again.fence, "{second:?} {again:?}");
+    assert_eq!(kind(store.renew(&again, MINUTE, at(161)).await), FailureKind::Conflict);
+    store.release(&again).await.unwrap();
+    assert_eq!(
+        kind(store.acquire("daily", "one/1/a", MINUTE, at(162)).await),
+        FailureKind::Conflict
+    );
+    other.renew(&second, MINUTE, at(163)).await.unwrap();
+
+    // Given back: free at once; the fence goes on growing.
+    other.release(&second).await.unwrap();
+    other.release(&second).await.unwrap();
+    assert_eq!(kind(other.renew(&second, MINUTE, at(164)).await), FailureKind::Conflict);
+    let third = store.acquire("daily", "one/1/a", MINUTE, at(164)).await.unwrap();
+    assert!(third.fence > second.fence);
+    // A holder that comes again after it was taken over is told by its fence.
+    let fourth = other.acquire("daily", "two/2/b", MINUTE, at(999)).await.unwrap();
+    other.release(&second).await.unwrap();
+    other.renew(&fourth, MINUTE, at(1000)).await.unwrap();
+    assert_eq!(kind(other.renew(&second, MINUTE, at(1000)).await), FailureKind::Conflict);
+}
+
+/// Of two that want a free lease exactly one gets it.
+async fn lease_race(one: Arc<dyn StateStore>, two: Arc<dyn StateStore>) {
+    let mut winners = [0, 0];
+    let mut fence = 0;
+    for round in 0..200 {
+        // Free because nobody had it, because it was given back, or because time is up.
+        let now = at(round * 120);
+        let race = |store: &Arc<dyn StateStore>, holder: &'static str| {
+            let store = Arc::clone(store);
+            tokio::spawn(async move { store.acquire("daily", holder, MINUTE, now).await })
+        };
+        let (first, second) = if round % 2 == 0 {
+            let first = race(&one, "one/1/a");
+            (first, race(&two, "two/2/b"))
+        } else {
+            let second = race(&two, "two/2/b");
+            (race(&one, "one/1/a"), second)
+        };
+        let outcomes = [first.await.unwrap(), second.await.unwrap()];
+        let won: Vec<usize> = (0..2).filter(|index| outcomes[*index].is_ok()).collect();
+        assert_eq!(won.len(), 1, "round {round}: {outcomes:?}");
+        winners[won[0]] += 1;
+        let [first, second] = outcomes;
+        let (lease, loser) = match (first, second) {
+            (Ok(lease), Err(loser)) | (Err(loser), Ok(lease)) => (lease, loser),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(loser.kind, FailureKind::Conflict);
+        // A holder whose time was up and who comes first again may go on under its fence.
+        assert!(lease.fence >= fence, "round {round}");
+        fence = lease.fence;
+        if round % 3 == 0 {
+            one.release(&lease).await.unwrap();
+        }
+    }
+    assert_eq!(winners[0] + winners[1], 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_state_store() {
+    let folder = tempfile::tempdir().unwrap();
+    state_store_contract(async |name| {
+        let path = folder.path().join(format!("{name}.db"));
+        let store: Arc<dyn StateStore> =
+            Arc::new(SqliteStateStore::open(&path, "here").await.unwrap());
+        store
+    })
+    .await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn sqlite_state_store_takes_over_from_the_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = host_name();
+    let store = SqliteStateStore::open(&folder.path().join("s.db"), &host).await.unwrap();
+    let mut child = std::process::Command::new("sleep").arg("600").spawn().unwrap();
+    let holder = format!("{host}/{}/x", child.id());
+    let first = store.acquire("daily", &holder, MINUTE, at(0)).await.unwrap();
+    assert_eq!(
+        kind(store.acquire("daily", "other/1/y", MINUTE, at(1)).await),
+        FailureKind::Conflict
+    );
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let second = store.acquire("daily", "other/1/y", MINUTE, at(1)).await.unwrap();
+    assert!(second.fence > first.fence);
+    // A dead process of another machine cannot be told from a living one.
+    assert_eq!(kind(store.acquire("daily", &holder, MINUTE, at(2)).await), FailureKind::Conflict);
+}
