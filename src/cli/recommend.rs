@@ -56,6 +56,11 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         None => only_table(services).await?,
     };
     let (list, who) = find(services, &table, &args).await?;
+    // A generation is named after the model that made the users' lists.
+    let model = match list.item.key.starts_with("user#") {
+        true => list.generation.model.as_str(),
+        false => "popularity",
+    };
     let names = names(app, services, &table, &list).await;
     let shown = list.item.items.iter().take(args.limit);
     if args.format == super::query::Format::Json {
@@ -72,7 +77,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
             "for": who,
             "table": table,
             "generation": list.generation.generation,
-            "model": list.generation.model,
+            "model": model,
             "items": items,
         });
         super::print(&value.to_string());
@@ -89,8 +94,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         ]);
     }
     let text = format!(
-        "for {who}\nmodel {}, generation {} of `{table}`\n\n{}",
-        list.generation.model,
+        "for {who}\nmodel {model}, generation {} of `{table}`\n\n{}",
         list.generation.generation,
         lines.lines().join("\n")
     );

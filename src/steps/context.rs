@@ -58,6 +58,7 @@ pub struct Made {
     staged: Mutex<BTreeMap<(String, String), Staged>>,
     outputs: Mutex<BTreeMap<Name, serde_json::Value>>,
     datasets: Mutex<BTreeSet<String>>,
+    cutting: tokio::sync::Mutex<()>,
 }
 
 impl Made {
@@ -71,6 +72,12 @@ impl Made {
     pub fn staged(&self, table: &str, key: &str) -> Option<Staged> {
         let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
         staged.get(&(table.to_owned(), key.to_owned())).cloned()
+    }
+
+    /// Waits until nobody else cuts a training set. Two steps that want the same one would write
+    /// over each other's files, whose rows are spread differently each time.
+    pub async fn cutting(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.cutting.lock().await
     }
 
     /// Keeps the folder of a training set, to be removed when the run is over.

@@ -74,10 +74,13 @@ pub(super) async fn cut(
     let folder = format!("datasets/{}/{channel}", digest(versions.as_bytes()));
     context.made.used_dataset(&folder);
     let done = format!("{folder}/_done");
+    let _only_one = context.made.cutting().await;
     let query = Arc::clone(&context.services.query);
     if query.lake().holds(&done, 4).await {
         return Ok(format!("{folder}/"));
     }
+    // An earlier run may have died between its files and the marker.
+    query.lake().remove_folder(&folder).await?;
     let mut columns: Vec<String> = Vec::new();
     for column in content.columns() {
         columns.push(match *column {
