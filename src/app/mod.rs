@@ -69,18 +69,18 @@ impl App {
 
     /// Compiles the project's files. Errors: all that is wrong with them.
     pub fn project(&self, given: &BTreeMap<String, String>) -> Outcome<Project> {
-        let inputs = Inputs {
-            read: &|path| self.read_project_file(path),
-            analyze: &analysis::parse,
-            given,
-        };
-        compile(&inputs).map_err(|problems| {
-            Failure::problems("the project's files are not valid", problems)
-        })
+        let inputs =
+            Inputs { read: &|path| self.read_project_file(path), analyze: &analysis::parse, given };
+        compile(&inputs)
+            .map_err(|problems| Failure::problems("the project's files are not valid", problems))
     }
 
     /// Compiles the project, type-checks all its queries, and returns one pipeline.
-    pub async fn pipeline(&self, name: &str, given: &BTreeMap<String, String>) -> Outcome<Arc<Pipeline>> {
+    pub async fn pipeline(
+        &self,
+        name: &str,
+        given: &BTreeMap<String, String>,
+    ) -> Outcome<Arc<Pipeline>> {
         let project = self.project(given)?;
         let mut problems = Vec::new();
         for pipeline in project.pipelines.values() {
@@ -93,7 +93,8 @@ impl App {
             Some(pipeline) => Ok(Arc::new(pipeline.clone())),
             None => {
                 let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
-                let failure = Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
+                let failure =
+                    Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
                 Err(failure.with_hint(match analysis::nearest(name, names.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("pipelines.yaml has `{}`", names.join("`, `")),
@@ -106,14 +107,18 @@ impl App {
     /// there is an error.
     pub async fn target(&self, create: bool) -> Outcome<Target> {
         if self.settings.target != "local" {
-            let failure =
-                Failure::new(FailureKind::Usage, format!("unknown target `{}`", self.settings.target));
+            let failure = Failure::new(
+                FailureKind::Usage,
+                format!("unknown target `{}`", self.settings.target),
+            );
             return Err(failure.with_hint("this version knows the embedded target, `local`"));
         }
         let home = self.settings.home();
         if !create && !home.is_dir() {
-            let failure =
-                Failure::new(FailureKind::NotFound, format!("there is no `{}` yet", home.display()));
+            let failure = Failure::new(
+                FailureKind::NotFound,
+                format!("there is no `{}` yet", home.display()),
+            );
             return Err(failure.with_hint("run a pipeline first, for example `recctl run daily`"));
         }
         let local = LocalTarget::open(&home)?;
@@ -122,11 +127,8 @@ impl App {
         })?;
         let threads = self.settings.threads();
         let lake = self.lake(&local)?;
-        let limits = Limits {
-            threads,
-            memory: self.settings.memory_limit,
-            spill: local.tmp.join("spill"),
-        };
+        let limits =
+            Limits { threads, memory: self.settings.memory_limit, spill: local.tmp.join("spill") };
         let services = Services {
             catalog: Arc::new(local.catalog().await?),
             warehouse: Arc::new(local.warehouse().await?),

@@ -28,10 +28,9 @@ pub fn code_of(kind: FailureKind) -> u8 {
         FailureKind::Conflict => CONFLICT,
         FailureKind::Transient => TRANSIENT,
         FailureKind::Cancelled => INTERRUPTED,
-        FailureKind::Input
-        | FailureKind::Step
-        | FailureKind::Exhausted
-        | FailureKind::Internal => FAILED,
+        FailureKind::Input | FailureKind::Step | FailureKind::Exhausted | FailureKind::Internal => {
+            FAILED
+        }
     }
 }
 

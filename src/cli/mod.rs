@@ -101,9 +101,9 @@ fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
 fn print(text: &str) {
     use std::io::Write;
     let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| {
-        if text.ends_with('\n') { out.flush() } else { out.write_all(b"\n") }
-    });
+    let _ = out
+        .write_all(text.as_bytes())
+        .and_then(|()| if text.ends_with('\n') { out.flush() } else { out.write_all(b"\n") });
 }
 
 /// The command line as clap knows it, for completions.

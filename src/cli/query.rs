@@ -41,12 +41,11 @@ pub enum Format {
 pub(super) async fn run(args: Args, app: &App) -> Ended {
     let target = app.target(false).await?;
     let session = open_tables(&target.services).await?;
-    let mut stream = scan::stream(&session, &args.sql).await.map_err(|failure| {
-        match failure.hint {
+    let mut stream =
+        scan::stream(&session, &args.sql).await.map_err(|failure| match failure.hint {
             None => failure.with_hint("`recctl tables` lists tables, `recctl tables NAME` columns"),
             Some(_) => failure,
-        }
-    })?;
+        })?;
     let schema = stream.schema();
     let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
     let mut rows = 0;

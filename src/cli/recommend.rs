@@ -106,8 +106,9 @@ async fn only_table(services: &Services) -> Outcome<String> {
     let tables = services.serving.tables().await?;
     match tables.as_slice() {
         [only] => Ok(only.clone()),
-        [] => Err(Failure::new(FailureKind::NotFound, "nothing is served yet")
-            .with_hint("run a pipeline that loads recommendations, for example `recctl run daily`")),
+        [] => Err(Failure::new(FailureKind::NotFound, "nothing is served yet").with_hint(
+            "run a pipeline that loads recommendations, for example `recctl run daily`",
+        )),
         many => Err(Failure::new(FailureKind::Usage, "there is more than one served table")
             .with_hint(format!("choose one with --table: {}", many.join(", ")))),
     }
@@ -125,9 +126,7 @@ async fn find(services: &Services, table: &str, args: &Args) -> Outcome<(ServedL
         None => "an unknown visitor".to_owned(),
     };
     let (location, device) = (args.location.as_deref(), args.device.as_deref());
-    for (location, device) in
-        [(location, device), (location, None), (None, device), (None, None)]
-    {
+    for (location, device) in [(location, device), (location, None), (None, device), (None, None)] {
         if let Some(list) = services.serving.get(table, &segment_key(location, device)).await? {
             let place = match (location, device) {
                 (Some(location), Some(device)) => format!("popular in {location} on {device}"),
@@ -150,12 +149,13 @@ async fn names(
     list: &ServedList,
 ) -> BTreeMap<String, String> {
     let Ok(project) = app.project(&BTreeMap::new()) else { return BTreeMap::new() };
-    let place = project.pipelines.values().flat_map(|pipeline| &pipeline.steps).find_map(|step| {
-        match &step.kind {
-            StepKind::Load(load) if load.table.as_str() == served => load.names.clone(),
-            _ => None,
-        }
-    });
+    let place =
+        project.pipelines.values().flat_map(|pipeline| &pipeline.steps).find_map(
+            |step| match &step.kind {
+                StepKind::Load(load) if load.table.as_str() == served => load.names.clone(),
+                _ => None,
+            },
+        );
     let Some(place) = place else { return BTreeMap::new() };
     match look_up(services, &place, list).await {
         Ok(names) => names,

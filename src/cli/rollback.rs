@@ -28,7 +28,8 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let serving = &target.services.serving;
     let generations = serving.generations(&args.table).await?;
     if generations.is_empty() {
-        let failure = Failure::new(FailureKind::NotFound, format!("no served table `{}`", args.table));
+        let failure =
+            Failure::new(FailureKind::NotFound, format!("no served table `{}`", args.table));
         let tables = serving.tables().await?;
         return Err(failure.with_hint(format!("there is: {}", tables.join(", "))));
     }

@@ -80,16 +80,9 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         holder: App::holder(),
         forced: args.force,
     };
-    let (status, failure) = crate::engine::run(
-        Arc::clone(services),
-        pipeline,
-        planned,
-        id,
-        options,
-        events,
-        cancel,
-    )
-    .await?;
+    let (status, failure) =
+        crate::engine::run(Arc::clone(services), pipeline, planned, id, options, events, cancel)
+            .await?;
     Ok(match status {
         Status::Succeeded | Status::Unchanged => 0,
         Status::Cancelled => error::INTERRUPTED,
@@ -104,16 +97,19 @@ fn listing(plan: &Plan, app: &App) -> String {
         .actions
         .iter()
         .filter_map(|action| match &action.verdict {
-            Verdict::Run(reason) => Some(PlannedUnit {
-                unit: crate::engine::unit_of(action),
-                reason: reason.clone(),
-            }),
+            Verdict::Run(reason) => {
+                Some(PlannedUnit { unit: crate::engine::unit_of(action), reason: reason.clone() })
+            }
             Verdict::Skip(_) => None,
         })
         .collect();
     let paint = crate::report::Paint::new(app.colour);
     let mut lines = plan.notices.clone();
-    lines.extend(crate::report::summary::plan_lines(&to_do, plan.actions.len() - to_do.len(), paint));
+    lines.extend(crate::report::summary::plan_lines(
+        &to_do,
+        plan.actions.len() - to_do.len(),
+        paint,
+    ));
     lines.join("\n")
 }
 

@@ -4,8 +4,8 @@ use clap::Subcommand;
 
 use super::Ended;
 use crate::app::App;
-use crate::report::number::{bytes, count, duration};
 use crate::report::Table;
+use crate::report::number::{bytes, count, duration};
 use crate::run::failure::{Failure, FailureKind};
 use crate::run::record::{RunId, RunRecord};
 
@@ -68,7 +68,8 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
 }
 
 fn time_of(run: &RunRecord) -> String {
-    let seconds = |millis: i64| -> f64 { f64::from(i32::try_from(millis).unwrap_or(i32::MAX)) / 1_000.0 };
+    let seconds =
+        |millis: i64| -> f64 { f64::from(i32::try_from(millis).unwrap_or(i32::MAX)) / 1_000.0 };
     run.finished.map_or_else(String::new, |finished| {
         duration(seconds((finished - run.started).num_milliseconds()))
     })
@@ -89,7 +90,15 @@ fn show(run: &RunRecord, _app: &App, steps: Vec<crate::run::record::StepRecord>)
     }
     lines.push(String::new());
     let mut table = Table::new([
-        "step", "action", "partition", "status", "rows in", "rows out", "bytes out", "time", "note",
+        "step",
+        "action",
+        "partition",
+        "status",
+        "rows in",
+        "rows out",
+        "bytes out",
+        "time",
+        "note",
     ])
     .right(&[4, 5, 6, 7]);
     for step in steps {

@@ -106,7 +106,9 @@ pub(super) async fn make(
     });
     match made.await {
         Ok(made) => made.map_err(|error| failure_of(&error)),
-        Err(error) => Err(Failure::new(FailureKind::Internal, format!("sampling panicked: {error}"))),
+        Err(error) => {
+            Err(Failure::new(FailureKind::Internal, format!("sampling panicked: {error}")))
+        }
     }
 }
 

@@ -4,8 +4,8 @@ use super::Ended;
 use crate::app::App;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::query::content_hash::ContentHash;
-use crate::report::number::{bytes, count};
 use crate::report::Table;
+use crate::report::number::{bytes, count};
 use crate::run::failure::{Failure, FailureKind};
 
 /// List the catalog's tables, or the partitions of one, each with the hash of its rows
@@ -26,8 +26,9 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let target = app.target(false).await?;
     let catalog = &target.services.catalog;
     let Some(name) = args.table else {
-        let mut table = Table::new(["table", "partitions", "from", "to", "rows", "bytes", "content hash"])
-            .right(&[1, 4, 5]);
+        let mut table =
+            Table::new(["table", "partitions", "from", "to", "rows", "bytes", "content hash"])
+                .right(&[1, 4, 5]);
         for entry in catalog.tables().await? {
             let partitions = catalog.partitions(&entry.name).await?;
             let mut hash = ContentHash::default();
@@ -64,7 +65,8 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         columns.push([PARTITION_COLUMN.to_owned(), "Date32 (partition)".to_owned()]);
     }
     let mut table =
-        Table::new(["partition", "rows", "files", "bytes", "generation", "content hash"]).right(&[1, 2, 3]);
+        Table::new(["partition", "rows", "files", "bytes", "generation", "content hash"])
+            .right(&[1, 2, 3]);
     for partition in catalog.partitions(&name).await? {
         table.push([
             partition.key,

@@ -85,7 +85,8 @@ async fn lost(
             StepKind::Train(_) | StepKind::Tune(_) => {
                 let key = (name.clone(), Partition::Day(date));
                 if let Some(row) = ledger.get(&key) {
-                    let model: Option<ModelRecord> = serde_json::from_value(row.output.clone()).ok();
+                    let model: Option<ModelRecord> =
+                        serde_json::from_value(row.output.clone()).ok();
                     let there = match model {
                         Some(model) => lake.size(&model.artifact).await.is_ok(),
                         None => false,

@@ -30,14 +30,15 @@ impl Held {
         cancel: CancellationToken,
     ) -> Outcome<Self> {
         let now = services.clock.now();
-        let lease = services.state.acquire(name, holder, TIME, now).await.map_err(|failure| {
-            match failure.kind {
-                FailureKind::Conflict if failure.hint.is_none() => {
-                    failure.with_hint("wait for the other run to end, or stop it")
-                }
-                _ => failure,
-            }
-        })?;
+        let lease =
+            services.state.acquire(name, holder, TIME, now).await.map_err(
+                |failure| match failure.kind {
+                    FailureKind::Conflict if failure.hint.is_none() => {
+                        failure.with_hint("wait for the other run to end, or stop it")
+                    }
+                    _ => failure,
+                },
+            )?;
         let (state, clock, renewed) =
             (Arc::clone(&services.state), Arc::clone(&services.clock), lease.clone());
         let renewal = tokio::spawn(async move {

@@ -17,9 +17,7 @@ use self::perform::Performer;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::StepKind;
 use crate::plan::{Action, Plan, Verdict};
-use crate::run::event::{
-    EventSink, FinishedUnit, PlannedUnit, RunEvent, RunSummary, Served, Unit,
-};
+use crate::run::event::{EventSink, FinishedUnit, PlannedUnit, RunEvent, RunSummary, Served, Unit};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, RunId, RunRecord, Status, StepRecord, StepReport};
 use crate::steps::context::Services;
@@ -113,11 +111,7 @@ pub async fn run(
 
 /// The unit of an action, for events.
 pub fn unit_of(action: &Action) -> Unit {
-    Unit {
-        step: action.step.clone(),
-        action: action.kind.word(),
-        partition: action.partition,
-    }
+    Unit { step: action.step.clone(), action: action.kind.word(), partition: action.partition }
 }
 
 fn announce(plan: &Plan, id: &RunId, options: &RunOptions, events: &dyn EventSink) {
@@ -200,7 +194,10 @@ impl Dispatcher<'_> {
     fn next_ready(&self) -> Option<usize> {
         (0..self.states.len()).find(|index| {
             self.states[*index] == State::Waiting
-                && self.plan.actions[*index].needs.iter().all(|need| self.states[*need] == State::Done)
+                && self.plan.actions[*index]
+                    .needs
+                    .iter()
+                    .all(|need| self.states[*need] == State::Done)
         })
     }
 
@@ -218,7 +215,12 @@ impl Dispatcher<'_> {
         Ok(())
     }
 
-    async fn finish(&mut self, index: usize, seconds: f64, outcome: Outcome<StepReport>) -> Outcome<()> {
+    async fn finish(
+        &mut self,
+        index: usize,
+        seconds: f64,
+        outcome: Outcome<StepReport>,
+    ) -> Outcome<()> {
         match outcome {
             Ok(report) => {
                 self.states[index] = State::Done;

@@ -101,14 +101,17 @@ impl Performer {
             StepKind::Sql(step) => {
                 let sources = self.sources(action)?;
                 // The ledger gets its row when the table is visible, not before.
-                return sql::make(&context, name, step, action.partition, &action.reads, &sources).await;
+                return sql::make(&context, name, step, action.partition, &action.reads, &sources)
+                    .await;
             }
             StepKind::Train(step) => train::train(&context, name, step, &action.reads).await?,
             StepKind::Tune(step) => train::tune(&context, name, step, &action.reads).await?,
             StepKind::Select(step) => {
                 select::select(&context, name, step, &self.training_reads()).await?
             }
-            StepKind::Score(step) => score::score(&context, name, step, &self.training_reads()).await?,
+            StepKind::Score(step) => {
+                score::score(&context, name, step, &self.training_reads()).await?
+            }
             StepKind::Load(step) => load::load(&context, name, step).await?,
         };
         self.services.state.put_ledger(&[self.row(action)]).await?;

@@ -310,7 +310,7 @@ mod tests {
         let interactions = planted(30, 12, 3);
         let model = fit(&interactions, &[("weighting", "cosine"), ("neighbours", "3")]);
         let lists = model.recommend(&[4], 100, &|_, item| item == 2);
-        let mut expected = vec![0.0; 12];
+        let mut expected = [0.0; 12];
         for (item, weight) in interactions.by_user().row(4) {
             for (other, similarity) in model.similarity().row(item as usize) {
                 expected[other as usize] += f64::from(weight) * f64::from(similarity);

@@ -112,8 +112,8 @@ impl Tuner {
                 .collect::<Hyperparameters>()
         };
         (0..DRAWS).map(|_| draw()).find(is_new).or_else(|| {
-            let counts = self.tuning.ranges.values().map(ParameterRange::cardinality);
-            let size = counts.fold(Some(1_u64), |all, count| Some(all?.saturating_mul(count?)));
+            let mut counts = self.tuning.ranges.values().map(ParameterRange::cardinality);
+            let size = counts.try_fold(1_u64, |all, count| Some(all.saturating_mul(count?)));
             size.filter(|size| *size <= COUNTED_OUT).and_then(|_| self.grid().find(is_new))
         })
     }

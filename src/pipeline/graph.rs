@@ -101,11 +101,7 @@ pub fn in_order(steps: Vec<Step>) -> Result<Vec<Step>, Cycle> {
 
 /// Follows unfinished needs from `start` until a name comes again; one must, since every step that
 /// is left has an unfinished need.
-fn find_cycle(
-    start: &Name,
-    needs: &BTreeMap<Name, Vec<Name>>,
-    done: &BTreeSet<Name>,
-) -> Cycle {
+fn find_cycle(start: &Name, needs: &BTreeMap<Name, Vec<Name>>, done: &BTreeSet<Name>) -> Cycle {
     let mut path = vec![start.clone()];
     loop {
         let last = &path[path.len() - 1];
@@ -151,7 +147,8 @@ mod tests {
 
     #[test]
     fn prints_the_circle_alone() {
-        let steps = vec![step("x", &["a"]), step("a", &["b"]), step("b", &["c"]), step("c", &["a"])];
+        let steps =
+            vec![step("x", &["a"]), step("a", &["b"]), step("b", &["c"]), step("c", &["a"])];
         let Cycle(path) = in_order(steps).unwrap_err();
         let path: Vec<&str> = path.iter().map(Name::as_str).collect();
         assert_eq!(path, ["a", "b", "c", "a"]);

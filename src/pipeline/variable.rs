@@ -55,4 +55,5 @@ impl fmt::Display for Value {
 }
 
 /// Parameters that every query may use beside the declared variables.
-pub const BUILT_IN_PARAMETERS: [&str; 4] = ["logical_date", "interval_start", "interval_end", "run_id"];
+pub const BUILT_IN_PARAMETERS: [&str; 4] =
+    ["logical_date", "interval_start", "interval_end", "run_id"];

@@ -111,7 +111,9 @@ pub fn reads_of(
     date: LogicalDate,
 ) -> Vec<(Name, Vec<Partition>)> {
     let window = |table: &Name, last: Partition, days: u32| match last.date() {
-        Some(last) if is_partitioned(pipeline, table) => last.window(days).map(Partition::Day).collect(),
+        Some(last) if is_partitioned(pipeline, table) => {
+            last.window(days).map(Partition::Day).collect()
+        }
         _ => vec![Partition::Whole],
     };
     match &step.kind {
@@ -139,14 +141,20 @@ pub fn reads_of(
 }
 
 /// The partitions of sources that a step reads for one of its partitions.
-pub fn source_reads(pipeline: &Pipeline, step: &Step, partition: Partition) -> Vec<(Name, Partition)> {
+pub fn source_reads(
+    pipeline: &Pipeline,
+    step: &Step,
+    partition: Partition,
+) -> Vec<(Name, Partition)> {
     let StepKind::Sql(sql) = &step.kind else { return Vec::new() };
     let mut reads = Vec::new();
     for read in sql.reads.iter().filter(|read| read.from == ReadFrom::Source) {
         match source_partition(pipeline, &read.name, partition) {
             Partition::Whole => reads.push((read.name.clone(), Partition::Whole)),
             Partition::Day(day) => {
-                reads.extend(day.window(read.days).map(|day| (read.name.clone(), Partition::Day(day))));
+                reads.extend(
+                    day.window(read.days).map(|day| (read.name.clone(), Partition::Day(day))),
+                );
             }
         }
     }

@@ -52,11 +52,11 @@ impl<'a> Fingerprints<'a> {
                 .with("split", format!("{:?}", self.pipeline.split)),
             StepKind::Select(select) => {
                 let champion = self.facts.champions.get(&step.name).cloned().unwrap_or_default();
-                fingerprint
-                    .with("rule", format!("{select:?}"))
-                    .with("champion", champion)
+                fingerprint.with("rule", format!("{select:?}")).with("champion", champion)
             }
-            StepKind::Score(score) => fingerprint.with("length of the lists", score.top.to_string()),
+            StepKind::Score(score) => {
+                fingerprint.with("length of the lists", score.top.to_string())
+            }
             StepKind::Load(load) => fingerprint.with("load", format!("{load:?}")),
         };
         for need in step.needs() {
@@ -86,7 +86,9 @@ impl<'a> Fingerprints<'a> {
             // The day is in the partition already; a whole table is of the date it was made for.
             let value = match self.pipeline.variables.get(parameter) {
                 Some(value) => value.to_string(),
-                None if partition == Partition::Whole && parameter != "run_id" => self.date.to_string(),
+                None if partition == Partition::Whole && parameter != "run_id" => {
+                    self.date.to_string()
+                }
                 None => continue,
             };
             fingerprint = fingerprint.with(&format!("parameter `${parameter}`"), value);
@@ -98,8 +100,10 @@ impl<'a> Fingerprints<'a> {
                     format!("{:?} {:?} {:?}", declared.format, declared.columns, declared.timezone),
                 );
             }
-            let version = self.facts.listings.get(&(source.clone(), part)).map(|l| l.version.as_str());
-            fingerprint = fingerprint.with(&format!("files of `{source}` {part}"), version.unwrap_or_default());
+            let version =
+                self.facts.listings.get(&(source.clone(), part)).map(|l| l.version.as_str());
+            fingerprint = fingerprint
+                .with(&format!("files of `{source}` {part}"), version.unwrap_or_default());
         }
         fingerprint
     }

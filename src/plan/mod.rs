@@ -165,7 +165,8 @@ fn refuse_empty(
     facts: &Facts,
 ) -> Outcome<()> {
     for (name, source) in &pipeline.sources {
-        let partition = if source.path.is_dated() { Partition::Day(date) } else { Partition::Whole };
+        let partition =
+            if source.path.is_dated() { Partition::Day(date) } else { Partition::Whole };
         if !demand.sources.contains(&(name.clone(), partition)) {
             continue;
         }
@@ -180,8 +181,12 @@ fn refuse_empty(
             format!("source `{name}` has no files{day}: looked for `{wanted}`"),
         );
         return Err(failure.with_hint(match partition {
-            Partition::Day(_) => "choose a day that has data with --date, or make some with `recctl sample`",
-            Partition::Whole => "put the file there, or set the variable that its path is made of with --var",
+            Partition::Day(_) => {
+                "choose a day that has data with --date, or make some with `recctl sample`"
+            }
+            Partition::Whole => {
+                "put the file there, or set the variable that its path is made of with --var"
+            }
         }));
     }
     let _ = with_input;
@@ -207,7 +212,10 @@ fn gaps(
         .map(ToString::to_string)
         .collect();
     if !missing.is_empty() {
-        notices.push(format!("no raw input for {}: training goes on without these days", missing.join(", ")));
+        notices.push(format!(
+            "no raw input for {}: training goes on without these days",
+            missing.join(", ")
+        ));
     }
     let before = wanted.iter().filter(|day| **day < first).count();
     if before > 0 {
@@ -312,7 +320,8 @@ impl Planner<'_> {
         for read in &reads {
             for part in &read.partitions {
                 // A query reads what is staged for its own day; all else waits until it is visible.
-                let own = kind == ActionKind::Sql && *part == partition || *part == Partition::Whole && kind == ActionKind::Sql;
+                let own =
+                    kind == ActionKind::Sql && (*part == partition || *part == Partition::Whole);
                 let key = match (&publish, own) {
                     (Some(publish), false) => (publish.clone(), *part),
                     _ => (read.table.clone(), *part),

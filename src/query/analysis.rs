@@ -31,13 +31,12 @@ use crate::run::failure::Problem;
 /// Reads a statement: its normal form, the tables and the parameters that it names.
 pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
     let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
-        QueryProblem {
+    let tokens =
+        Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| QueryProblem {
             line: position(error.location.line),
             column: position(error.location.column),
             message: error.message,
-        }
-    })?;
+        })?;
     let mut statements = DFParser::parse_sql(text).map_err(|error| parse_problem(&error, text))?;
     let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
         return Err(QueryProblem {
@@ -48,8 +47,7 @@ pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
     };
     let (references, _) = resolve_table_references(&statement, true)
         .map_err(|error| QueryProblem { line: 1, column: 1, message: error.strip_backtrace() })?;
-    let tables =
-        references.iter().map(|table| mention(table.table(), &tokens)).collect::<Vec<_>>();
+    let tables = references.iter().map(|table| mention(table.table(), &tokens)).collect::<Vec<_>>();
     let mut parameters: Vec<Mention> = Vec::new();
     for token in &tokens {
         if let Token::Placeholder(name) = &token.token {
@@ -63,7 +61,9 @@ pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
     // printing of trees changes from version to version.
     let words: Vec<String> = tokens
         .iter()
-        .filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF | Token::SemiColon))
+        .filter(|token| {
+            !matches!(token.token, Token::Whitespace(_) | Token::EOF | Token::SemiColon)
+        })
         .map(|token| token.token.to_string())
         .collect();
     Ok(QueryFacts { normalized: words.join(" "), tables, parameters })
@@ -142,8 +142,11 @@ pub type Schemas = BTreeMap<Name, SchemaRef>;
 /// Type-checks the queries of a pipeline and returns the schema of each table that they make.
 /// Steps after a broken one are checked as far as their inputs are known.
 pub async fn check(pipeline: &Pipeline) -> Result<Schemas, Vec<Problem>> {
-    let mut schemas: Schemas =
-        pipeline.sources.iter().map(|(name, source)| (name.clone(), source_schema(source))).collect();
+    let mut schemas: Schemas = pipeline
+        .sources
+        .iter()
+        .map(|(name, source)| (name.clone(), source_schema(source)))
+        .collect();
     let mut problems = Vec::new();
     for step in &pipeline.steps {
         let StepKind::Sql(sql) = &step.kind else { continue };
@@ -246,8 +249,13 @@ async fn check_step(
             let names: Vec<&str> = visible.fields().iter().map(|f| f.name().as_str()).collect();
             let near = nearest(column, names.iter().copied());
             return Err(say(
-                format!("a check or unique key names column `{column}`, which the query does not make"),
-                &near.map_or_else(|| format!("it makes {}", names.join(", ")), |near| format!("did you mean `{near}`?")),
+                format!(
+                    "a check or unique key names column `{column}`, which the query does not make"
+                ),
+                &near.map_or_else(
+                    || format!("it makes {}", names.join(", ")),
+                    |near| format!("did you mean `{near}`?"),
+                ),
             ));
         }
     }
@@ -342,7 +350,9 @@ fn problem(error: &DataFusionError, sql: &SqlStep) -> Box<Problem> {
         Some(first) => first.to_lowercase().chain(characters).collect(),
         None => message,
     };
-    let hint = hint.map(|hint: String| hint.trim_end_matches('.').replace("Possible column", "possible columns:"));
+    let hint = hint.map(|hint: String| {
+        hint.trim_end_matches('.').replace("Possible column", "possible columns:")
+    });
     Box::new(Problem { file: sql.file.clone(), line, column, length, message, hint })
 }
 
@@ -350,11 +360,13 @@ fn problem(error: &DataFusionError, sql: &SqlStep) -> Box<Problem> {
 fn named_in(message: &str, text: &str) -> Option<Mention> {
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().ok()?;
-    let words = message.split(['\'', '`', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2);
+    let words =
+        message.split(['\'', '`', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2);
     for word in words {
         let found = tokens.iter().find(|token| match &token.token {
             Token::Word(known) => {
-                known.value.eq_ignore_ascii_case(word) && known.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword
+                known.value.eq_ignore_ascii_case(word)
+                    && known.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword
             }
             _ => false,
         });

@@ -60,7 +60,13 @@ pub async fn run(
         let batches = frame.collect().await.map_err(|error| failure_of(error, &doing))?;
         let rows = batches
             .first()
-            .and_then(|batch| datafusion::arrow::compute::cast(batch.column(0), &datafusion::arrow::datatypes::DataType::Int64).ok())
+            .and_then(|batch| {
+                datafusion::arrow::compute::cast(
+                    batch.column(0),
+                    &datafusion::arrow::datatypes::DataType::Int64,
+                )
+                .ok()
+            })
             .and_then(|column| column.as_any().downcast_ref::<Int64Array>().map(|c| c.value(0)));
         match rows {
             Some(0) => {}

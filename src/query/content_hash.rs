@@ -58,7 +58,8 @@ mod tests {
     fn hash(rows: &[(i64, Option<&str>)]) -> ContentHash {
         let mut hash = ContentHash::default();
         for chunk in rows.chunks(2) {
-            let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(chunk.iter().map(|r| r.0)));
+            let numbers: ArrayRef =
+                Arc::new(Int64Array::from_iter_values(chunk.iter().map(|r| r.0)));
             let texts: ArrayRef = Arc::new(StringArray::from_iter(chunk.iter().map(|r| r.1)));
             hash.add(&RecordBatch::try_from_iter([("n", numbers), ("t", texts)]).unwrap()).unwrap();
         }

@@ -138,9 +138,8 @@ impl Drop for QueryEngine {
 
 /// The settings of all sessions, planning and running alike.
 pub fn config(threads: usize) -> SessionConfig {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(threads.max(1))
-        .with_information_schema(false);
+    let mut config =
+        SessionConfig::new().with_target_partitions(threads.max(1)).with_information_schema(false);
     let options = config.options_mut();
     options.sql_parser.collect_spans = true;
     // Text as plain Utf8: views keep whole buffers alive, which costs several times the memory

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{Array, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::array::{
+    Array, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
+};
 use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
@@ -11,7 +13,9 @@ use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties, execute_stream_partitioned};
+use datafusion::physical_plan::{
+    ExecutionPlan, ExecutionPlanProperties, execute_stream_partitioned,
+};
 use futures::StreamExt;
 use object_store::ObjectStore;
 use object_store::buffered::BufWriter;
@@ -100,7 +104,8 @@ pub async fn write(
     let mut tasks = JoinSet::new();
     for (number, stream) in streams.into_iter().enumerate() {
         let path = format!("{}/part-{number:04}.parquet", destination.folder);
-        let writer = PartWriter::new(path, destination.clone(), &stream.schema(), Arc::clone(&tally));
+        let writer =
+            PartWriter::new(path, destination.clone(), &stream.schema(), Arc::clone(&tally));
         tasks.spawn(writer.run(stream));
     }
     let mut written = Written { has_fates, ..Written::default() };
@@ -108,7 +113,9 @@ pub async fn write(
     for _ in 0..partitions {
         let part = match tasks.join_next().await {
             Some(Ok(part)) => part,
-            Some(Err(error)) => Err(Failure::new(FailureKind::Internal, format!("a writer panicked: {error}"))),
+            Some(Err(error)) => {
+                Err(Failure::new(FailureKind::Internal, format!("a writer panicked: {error}")))
+            }
             None => break,
         };
         match part {
@@ -206,7 +213,8 @@ impl PartWriter {
                 Failure::new(FailureKind::Internal, format!("cannot hash rows: {e}"))
             };
             self.written.hash.add(&kept.project(&hashed).map_err(failed)?).map_err(failed)?;
-            let columns = self.columns.iter().map(|index| Arc::clone(kept.column(*index))).collect();
+            let columns =
+                self.columns.iter().map(|index| Arc::clone(kept.column(*index))).collect();
             let stored = RecordBatch::try_new(Arc::clone(&self.stored), columns).map_err(failed)?;
             self.written.kept += stored.num_rows() as u64;
             self.store(&stored).await.map_err(|error| self.cannot_write(&error))?;
@@ -322,14 +330,16 @@ impl PartWriter {
             return Err(Failure::new(FailureKind::Usage, "column `dt` is not a date"));
         };
         let since = date.day().signed_duration_since(chrono::NaiveDate::default()).num_days();
-        let wrong = (0..days.len())
-            .find(|row| days.is_null(*row) || i64::from(days.value(*row)) != since);
+        let wrong =
+            (0..days.len()).find(|row| days.is_null(*row) || i64::from(days.value(*row)) != since);
         match wrong {
             None => Ok(()),
             Some(row) => {
                 let found = match days.is_null(row) {
                     true => "NULL".to_owned(),
-                    false => days.value_as_date(row).map_or_else(String::new, |day| day.to_string()),
+                    false => {
+                        days.value_as_date(row).map_or_else(String::new, |day| day.to_string())
+                    }
                 };
                 let failure = Failure::new(
                     FailureKind::Quality,

@@ -389,6 +389,7 @@ pub fn play(mode: OutputMode, quiet: bool, moments: Vec<Moment>) -> String {
 }
 
 /// Plays a run on the terminal, three times as fast as it says.
+#[expect(clippy::disallowed_methods, reason = "a show for a person takes real time")]
 pub fn watch(moments: Vec<Moment>) {
     let colour = std::env::var_os("NO_COLOR").is_none();
     let sink = reporter(Setup {

@@ -23,9 +23,7 @@ pub(super) const PLACES: [Place; 24] = places![
 
 /// Returns the share of visitors by place, not normalised.
 pub(super) fn place_weights() -> Vec<f32> {
-    (0..PLACES.len())
-        .map(|rank| (rank as f32 + 1.2).powf(-1.05))
-        .collect()
+    (0..PLACES.len()).map(|rank| (rank as f32 + 1.2).powf(-1.05)).collect()
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

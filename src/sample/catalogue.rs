@@ -43,9 +43,8 @@ pub(super) fn draw(plan: &Plan) -> Vec<Item> {
         let (_, usual) = THEMES[theme].nouns[name_parts(plan.seed, theme, nth).0];
         let whole = (usual as f32 * rng.random_range(0.6..1.5)) as u32;
         let price_cents = whole * 100 + [99, 95, 50, 0, 90][rng.random_range(0..5)];
-        let second_theme = rng
-            .random_bool(0.3)
-            .then(|| (theme + rng.random_range(1..themes)) % themes);
+        let second_theme =
+            rng.random_bool(0.3).then(|| (theme + rng.random_range(1..themes)) % themes);
         let launched = if index >= themes && rng.random::<f32>() < launches {
             rng.random_range(0..plan.days) as i32
         } else {
@@ -114,11 +113,8 @@ fn name_parts(seed: u64, theme: usize, nth: u32) -> (usize, usize, usize) {
 fn name(seed: u64, theme: usize, nth: u32) -> String {
     let words = &THEMES[theme];
     let (noun, kind, collection) = name_parts(seed, theme, nth);
-    let ((noun, _), kind, collection) = (
-        words.nouns[noun],
-        words.kinds[kind],
-        COLLECTIONS[collection],
-    );
+    let ((noun, _), kind, collection) =
+        (words.nouns[noun], words.kinds[kind], COLLECTIONS[collection]);
     let style = hash(seed ^ 0x57, theme as u64 * 1_000_000 + u64::from(nth));
     let variant = words.variants[(style >> 32) as usize % words.variants.len()];
     match style % 100 {

@@ -72,9 +72,7 @@ pub(super) fn write_event(out: &mut Vec<u8>, event: &Event, flaw: Flaw) {
     if flaw == Flaw::TsText {
         out.extend_from_slice(b"yesterday");
     } else {
-        let offset = event
-            .local_time
-            .then(|| PLACES[usize::from(event.place)].offset);
+        let offset = event.local_time.then(|| PLACES[usize::from(event.place)].offset);
         write_time(out, event.ts, offset);
     }
     out.extend_from_slice(match event.action {
@@ -198,15 +196,9 @@ mod tests {
     #[test]
     fn an_offset_names_the_same_instant() {
         let ts = 1_735_689_600_007;
-        for text in [
-            written(ts, None),
-            written(ts, Some(-210)),
-            written(ts, Some(330)),
-        ] {
+        for text in [written(ts, None), written(ts, Some(-210)), written(ts, Some(330))] {
             assert_eq!(
-                DateTime::parse_from_rfc3339(&text)
-                    .unwrap()
-                    .timestamp_millis(),
+                DateTime::parse_from_rfc3339(&text).unwrap().timestamp_millis(),
                 ts,
                 "{text}"
             );

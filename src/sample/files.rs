@@ -17,9 +17,7 @@ pub(super) struct Raw {
 
 impl Raw {
     pub(super) fn under(output: &Path) -> Self {
-        Self {
-            root: output.join("raw"),
-        }
+        Self { root: output.join("raw") }
     }
 
     pub(super) fn products(&self) -> PathBuf {
@@ -49,14 +47,10 @@ impl Raw {
 pub(super) fn check_free(path: &Path) -> Result<(), SampleError> {
     match holds_files(path) {
         Ok(false) => Ok(()),
-        Ok(true) => Err(SampleError::Occupied {
-            path: path.to_path_buf(),
-        }),
-        Err(source) => Err(SampleError::Io {
-            action: "look into",
-            path: path.to_path_buf(),
-            source,
-        }),
+        Ok(true) => Err(SampleError::Occupied { path: path.to_path_buf() }),
+        Err(source) => {
+            Err(SampleError::Io { action: "look into", path: path.to_path_buf(), source })
+        }
     }
 }
 
@@ -81,16 +75,10 @@ fn holds_files(path: &Path) -> io::Result<bool> {
 pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), SampleError> {
     let io = |action, path: &Path| {
         let path = path.to_path_buf();
-        move |source| SampleError::Io {
-            action,
-            path,
-            source,
-        }
+        move |source| SampleError::Io { action, path, source }
     };
     let (Some(folder), Some(name)) = (path.parent(), path.file_name()) else {
-        return Err(io("name", path)(io::Error::from(
-            io::ErrorKind::InvalidInput,
-        )));
+        return Err(io("name", path)(io::Error::from(io::ErrorKind::InvalidInput)));
     };
     fs::create_dir_all(folder).map_err(io("create", folder))?;
     let mut temporary = std::ffi::OsString::from(".");

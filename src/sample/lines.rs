@@ -41,10 +41,7 @@ pub(super) fn draw_file(
 
     let members = lines.len().div_ceil(MEMBER_LINES).max(3);
     let per_member = lines.len().div_ceil(members).max(1);
-    let mut counts = SampleCounts {
-        files: 1,
-        ..SampleCounts::default()
-    };
+    let mut counts = SampleCounts { files: 1, ..SampleCounts::default() };
     let mut raw = Vec::with_capacity(per_member * 400);
     let mut compressed = Vec::with_capacity(lines.len() * 120);
     for member in lines.chunks(per_member) {
@@ -86,12 +83,7 @@ fn write_line(out: &mut Vec<u8>, line: &Line, counts: &mut SampleCounts) {
 }
 
 fn draw_lines(world: &World, parts: &[Part], part: &Part) -> Vec<Line> {
-    let mut rng = stream(
-        world.seed,
-        Purpose::Dirt,
-        day_key(part),
-        u64::from(part.of_day),
-    );
+    let mut rng = stream(world.seed, Purpose::Dirt, day_key(part), u64::from(part.of_day));
     let clean = clean_events(world, part, part.clean);
     let mut lines: Vec<Line> = Vec::with_capacity(part.lines as usize);
 
@@ -101,26 +93,15 @@ fn draw_lines(world: &World, parts: &[Part], part: &Part) -> Vec<Line> {
     });
     for nth in 0..part.duplicates {
         let arrival = midnight(part) + rng.random_range(part.from_ms..part.to_ms);
-        let from_before = carried
-            .as_ref()
-            .filter(|from| nth < part.carried && !from.is_empty());
+        let from_before = carried.as_ref().filter(|from| nth < part.carried && !from.is_empty());
         let event = match from_before {
-            Some(from) => Event {
-                arrival,
-                ..from[(nth * COPY_EVERY) as usize % from.len()]
-            },
+            Some(from) => Event { arrival, ..from[(nth * COPY_EVERY) as usize % from.len()] },
             None => deliver_again(clean[rng.random_range(0..clean.len())], part, &mut rng),
         };
-        lines.push(Line {
-            category: Category::Duplicate,
-            event,
-        });
+        lines.push(Line { category: Category::Duplicate, event });
     }
     let bots = bot_events(world, part, &mut rng);
-    lines.extend(bots.into_iter().map(|event| Line {
-        category: Category::Bot,
-        event,
-    }));
+    lines.extend(bots.into_iter().map(|event| Line { category: Category::Bot, event }));
 
     let spoilt = events(world, part, part.outside_day + part.malformed, &mut rng);
     for (nth, mut event) in (0u64..).zip(spoilt) {
@@ -133,9 +114,6 @@ fn draw_lines(world: &World, parts: &[Part], part: &Part) -> Vec<Line> {
         };
         lines.push(Line { category, event });
     }
-    lines.extend(clean.into_iter().map(|event| Line {
-        category: Category::Clean,
-        event,
-    }));
+    lines.extend(clean.into_iter().map(|event| Line { category: Category::Clean, event }));
     lines
 }

@@ -94,13 +94,9 @@ impl Plan {
         within("days", options.days, &DAYS)?;
         within("last_day (year)", options.last_day.year(), &YEARS)?;
         within("threads", options.threads, &THREADS)?;
-        let users = options
-            .users
-            .unwrap_or_else(|| default_users(options.events, options.days));
+        let users = options.users.unwrap_or_else(|| default_users(options.events, options.days));
         within("users", users, &USERS)?;
-        let items = options
-            .items
-            .unwrap_or_else(|| default_items(options.events, options.days));
+        let items = options.items.unwrap_or_else(|| default_items(options.events, options.days));
         within("items", items, &ITEMS)?;
         // The year's limits leave room for 366 days before, so the fallback is never taken.
         let first_day = options
@@ -120,9 +116,7 @@ impl Plan {
 
     /// Returns the date `index` days after the first.
     pub(super) fn day(&self, index: u32) -> NaiveDate {
-        self.first_day
-            .checked_add_days(Days::new(u64::from(index)))
-            .unwrap_or(self.last_day)
+        self.first_day.checked_add_days(Days::new(u64::from(index))).unwrap_or(self.last_day)
     }
 }
 

@@ -45,12 +45,7 @@ mod chance {
 /// A smaller limit gives a prefix of a larger one's events: that is how another file copies from this one without
 /// either waiting for the other.
 pub(super) fn clean_events(world: &World, part: &Part, limit: u64) -> Vec<Event> {
-    let mut rng = stream(
-        world.seed,
-        Purpose::People,
-        day_key(part),
-        u64::from(part.of_day),
-    );
+    let mut rng = stream(world.seed, Purpose::People, day_key(part), u64::from(part.of_day));
     events(world, part, limit, &mut rng)
 }
 
@@ -61,10 +56,7 @@ pub(super) fn day_key(part: &Part) -> u64 {
 
 /// Returns the begin of the file's day in milliseconds since 1970.
 pub(super) fn midnight(part: &Part) -> i64 {
-    part.day
-        .and_time(chrono::NaiveTime::MIN)
-        .and_utc()
-        .timestamp_millis()
+    part.day.and_time(chrono::NaiveTime::MIN).and_utc().timestamp_millis()
 }
 
 /// Draws `limit` events of whole sessions, the last one cut short.
@@ -103,12 +95,8 @@ impl<'a> Session<'a> {
         // A stretch is an hour, or as long as a file where hours are split, but never less than twenty minutes.
         let slots = (4 * HOUR_MS / (part.to_ms - part.from_ms)).clamp(4, 12);
         let slot = part.from_ms / (4 * HOUR_MS / slots);
-        let index = world.visitors.draw_for(
-            rng,
-            part.day_index,
-            slot.unsigned_abs(),
-            slots.unsigned_abs(),
-        );
+        let index =
+            world.visitors.draw_for(rng, part.day_index, slot.unsigned_abs(), slots.unsigned_abs());
         let visitor = world.visitors.get(index);
         let key = world.visitors.key(index);
         let place = if rng.random_bool(chance::TRAVELS) {
@@ -121,21 +109,12 @@ impl<'a> Session<'a> {
         } else {
             visitor.second_device
         };
-        let look = Look {
-            visitor_key: key,
-            place,
-            device,
-            day_index: part.day_index,
-        };
-        let mut theme = world
-            .visitors
-            .theme(rng, index, part.day_index, &world.tastes);
+        let look = Look { visitor_key: key, place, device, day_index: part.day_index };
+        let mut theme = world.visitors.theme(rng, index, part.day_index, &world.tastes);
         // A device favours a third of the themes: another is often given up for one more draw.
         let affinity = hash(world.seed ^ 0xDE_71CE, (device as u64) << 8 | theme as u64);
         if !affinity.is_multiple_of(3) && rng.random_bool(chance::WRONG_DEVICE) {
-            theme = world
-                .visitors
-                .theme(rng, index, part.day_index, &world.tastes);
+            theme = world.visitors.theme(rng, index, part.day_index, &world.tastes);
         }
         let event = Event {
             id: [0; 2],
@@ -153,17 +132,7 @@ impl<'a> Session<'a> {
             local_time: rng.random_bool(chance::LOCAL_TIME),
             extra: 0,
         };
-        Self {
-            world,
-            out,
-            index,
-            look,
-            theme,
-            event,
-            clock: 0,
-            seen: Vec::new(),
-            cart: Vec::new(),
-        }
+        Self { world, out, index, look, theme, event, clock: 0, seen: Vec::new(), cart: Vec::new() }
     }
 
     fn browse(&mut self, rng: &mut impl Rng) {
@@ -183,11 +152,8 @@ impl<'a> Session<'a> {
         };
         for _ in 0..views {
             let item = staple.take().unwrap_or_else(|| self.next_item(rng));
-            let action = if rng.random_bool(chance::SEARCHES) {
-                Action::Search
-            } else {
-                Action::View
-            };
+            let action =
+                if rng.random_bool(chance::SEARCHES) { Action::Search } else { Action::View };
             self.emit(rng, action, item, 0);
             if !self.seen.contains(&item) {
                 self.seen.push(item);
@@ -195,11 +161,7 @@ impl<'a> Session<'a> {
             if rng.random_bool(adds) && self.cart.iter().all(|&(inside, _)| inside != item) {
                 self.clock += rng.random_range(2_000..25_000);
                 self.emit(rng, Action::AddToCart, item, 0);
-                let quantity = if rng.random_bool(0.8) {
-                    1
-                } else {
-                    rng.random_range(2..=4)
-                };
+                let quantity = if rng.random_bool(0.8) { 1 } else { rng.random_range(2..=4) };
                 self.cart.push((item, quantity));
             }
             adds = chance::ADDS_TO_CART;
@@ -220,15 +182,11 @@ impl<'a> Session<'a> {
             return world.tastes.front_page(rng, &world.items, *look);
         }
         let theme = if draw < chance::OTHER_TASTE {
-            world
-                .visitors
-                .theme(rng, self.index, look.day_index, &world.tastes)
+            world.visitors.theme(rng, self.index, look.day_index, &world.tastes)
         } else {
             self.theme
         };
-        world
-            .tastes
-            .item(rng, &world.items, theme, *look, &self.seen)
+        world.tastes.item(rng, &world.items, theme, *look, &self.seen)
     }
 
     fn check_out(&mut self, rng: &mut impl Rng) {
@@ -270,11 +228,7 @@ impl<'a> Session<'a> {
 fn place_in_time(session: &mut [Event], part: &Part, rng: &mut impl Rng) {
     let length = session.iter().map(|event| event.ts).max().unwrap_or(0);
     let end = rng.random_range(part.from_ms..part.to_ms);
-    let start = if end >= length {
-        end - length
-    } else {
-        rng.random_range(0..60_000)
-    };
+    let start = if end >= length { end - length } else { rng.random_range(0..60_000) };
     let start = start.min(DAY_MS - 1 - length);
     for event in session {
         event.ts += midnight(part) + start;

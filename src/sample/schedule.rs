@@ -89,16 +89,10 @@ pub(super) fn day_parts(plan: &Plan, day_index: u32) -> Vec<Part> {
             // In a file of a handful of lines the quotas are cut so that people keep the larger part.
             let bots = BOTS.between(from, to, burst).min(lines / 2);
             let outside_day = OUTSIDE.between(from, to, 1).min((lines - bots) / 2);
-            let malformed = MALFORMED
-                .between(from, to, 1)
-                .min((lines - bots - outside_day) / 2);
+            let malformed = MALFORMED.between(from, to, 1).min((lines - bots - outside_day) / 2);
             let people = lines - bots - outside_day - malformed;
             let duplicates = DUPLICATES.between(from, to, 1).min(people / 2);
-            let carried = if hour == 0 {
-                0
-            } else {
-                CARRIED.between(from, to, 1).min(duplicates)
-            };
+            let carried = if hour == 0 { 0 } else { CARRIED.between(from, to, 1).min(duplicates) };
             parts.push(Part {
                 day,
                 day_index,
@@ -135,9 +129,7 @@ fn open_hours(lines: u64) -> [u64; 24] {
 /// Returns the file of the hour before whose events `part` holds copies of, if there is one.
 pub(super) fn source_of_copies<'a>(parts: &'a [Part], part: &Part) -> Option<&'a Part> {
     let before = part.hour.checked_sub(1)?;
-    parts
-        .iter()
-        .rfind(|other| other.hour == before && other.number <= part.number)
+    parts.iter().rfind(|other| other.hour == before && other.number <= part.number)
 }
 
 /// Returns the running totals of lines at a day's begin and end; weekends are busier.
@@ -149,8 +141,5 @@ fn day_lines(plan: &Plan, day_index: u32) -> (u64, u64) {
     };
     let before: u64 = (0..day_index).map(weight).sum();
     let all: u64 = (0..plan.days).map(weight).sum();
-    (
-        plan.events * before / all,
-        plan.events * (before + weight(day_index)) / all,
-    )
+    (plan.events * before / all, plan.events * (before + weight(day_index)) / all)
 }

@@ -17,10 +17,7 @@ pub(super) enum Purpose {
 /// Returns the stream for one purpose and place, e.g. a day and a part.
 pub(super) fn stream(seed: u64, purpose: Purpose, place: u64, part: u64) -> ChaCha8Rng {
     let mut key = [0u8; 32];
-    for (slot, word) in key
-        .chunks_exact_mut(8)
-        .zip([seed, purpose as u64, place, part])
-    {
+    for (slot, word) in key.chunks_exact_mut(8).zip([seed, purpose as u64, place, part]) {
         slot.copy_from_slice(&word.to_le_bytes());
     }
     ChaCha8Rng::from_seed(key)

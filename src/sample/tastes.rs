@@ -69,17 +69,13 @@ impl Tastes {
                 upto
             })
             .collect();
-        Ok(Self {
-            shelves,
-            themes_by_place,
-        })
+        Ok(Self { shelves, themes_by_place })
     }
 
     /// Returns the theme at a position in [0, 1) of a place's shares.
     pub(super) fn theme_by_place(&self, place: u8, position: f32) -> usize {
         let upto = &self.themes_by_place[usize::from(place)];
-        upto.partition_point(|&share| share <= position)
-            .min(upto.len() - 1)
+        upto.partition_point(|&share| share <= position).min(upto.len() - 1)
     }
 
     /// Draws an item of a theme the visitor has not looked at in this session.
@@ -113,11 +109,7 @@ impl Tastes {
                 continue;
             }
             fallback = index;
-            let likes = if item.niche == niche {
-                1.0
-            } else {
-                OTHER_NICHE
-            };
+            let likes = if item.niche == niche { 1.0 } else { OTHER_NICHE };
             let turn = hash(look.visitor_key, u64::from(index) << 8) % turns;
             if turn == u64::from(look.day_index) % turns && rng.random::<f32>() < likes {
                 return index;
@@ -144,10 +136,7 @@ impl Tastes {
     pub(super) fn staple(&self, items: &[Item], look: Look) -> Option<u16> {
         let key = hash(look.visitor_key, 0x57A9);
         let due = (u64::from(look.day_index) + (key >> 32)).is_multiple_of(3);
-        let mut used_up = THEMES
-            .iter()
-            .zip(&self.shelves)
-            .filter(|(theme, _)| theme.used_up);
+        let mut used_up = THEMES.iter().zip(&self.shelves).filter(|(theme, _)| theme.used_up);
         let count = used_up.clone().count() as u64;
         let (_, shelf) = used_up.nth((key % count.max(1)) as usize)?;
         // Cubed: a household's staples are mostly the popular ones, which come first.
@@ -164,11 +153,7 @@ impl Shelf {
             .zip(items)
             .filter(|(_, item)| item.theme == theme || item.second_theme == Some(theme))
             .map(|(index, item)| {
-                (
-                    hash(seed ^ u64::from(theme), u64::from(index)),
-                    index,
-                    item.theme == theme,
-                )
+                (hash(seed ^ u64::from(theme), u64::from(index)), index, item.theme == theme)
             })
             .collect();
         ranked.sort_unstable();
@@ -205,11 +190,7 @@ impl Shelf {
             }
         }
         let items = ranked.into_iter().map(|(_, index, _)| index).collect();
-        Ok(Self {
-            items,
-            tables,
-            launches,
-        })
+        Ok(Self { items, tables, launches })
     }
 
     fn table(&self, place: u8, device: Device) -> &WeightedAliasIndex<f32> {
@@ -217,9 +198,7 @@ impl Shelf {
     }
 
     fn launch(&self, rng: &mut impl RngExt, today: i32) -> Option<u16> {
-        let from = self
-            .launches
-            .partition_point(|&(day, _)| day <= today - FRESH_FOR_DAYS);
+        let from = self.launches.partition_point(|&(day, _)| day <= today - FRESH_FOR_DAYS);
         let to = self.launches.partition_point(|&(day, _)| day <= today);
         (from < to).then(|| self.launches[rng.random_range(from..to)].1)
     }

@@ -34,11 +34,7 @@ fn files(root: &Path) -> Vec<PathBuf> {
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path)
-            } else {
-                found.push(path)
-            }
+            if path.is_dir() { folders.push(path) } else { found.push(path) }
         }
     }
     found.sort();
@@ -48,20 +44,13 @@ fn files(root: &Path) -> Vec<PathBuf> {
 fn contents(root: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     files(root)
         .into_iter()
-        .map(|path| {
-            (
-                path.strip_prefix(root).unwrap().to_path_buf(),
-                fs::read(path).unwrap(),
-            )
-        })
+        .map(|path| (path.strip_prefix(root).unwrap().to_path_buf(), fs::read(path).unwrap()))
         .collect()
 }
 
 fn gunzip(path: &Path) -> Vec<u8> {
     let mut raw = Vec::new();
-    flate2::read::MultiGzDecoder::new(fs::File::open(path).unwrap())
-        .read_to_end(&mut raw)
-        .unwrap();
+    flate2::read::MultiGzDecoder::new(fs::File::open(path).unwrap()).read_to_end(&mut raw).unwrap();
     raw
 }
 
@@ -74,41 +63,22 @@ fn read_event(line: &[u8]) -> Result<(Value, i64), &'static str> {
     };
     let value: Value = serde_json::from_slice(line).map_err(|_| unparsable)?;
     let text = |key: &str| value.get(key).and_then(Value::as_str).ok_or("wrong_types");
-    for key in [
-        "event_id",
-        "visitor_id",
-        "item_id",
-        "device",
-        "location",
-        "user_agent",
-    ] {
+    for key in ["event_id", "visitor_id", "item_id", "device", "location", "user_agent"] {
         text(key)?;
     }
     let action = text("event_type")?;
-    let number = |key: &str| {
-        value
-            .get(key)
-            .map(|price| price.as_f64().ok_or("wrong_types"))
-            .transpose()
-    };
-    assert_eq!(
-        number("price")?.is_some(),
-        matches!(action, "add_to_cart" | "purchase")
-    );
+    let number =
+        |key: &str| value.get(key).map(|price| price.as_f64().ok_or("wrong_types")).transpose();
+    assert_eq!(number("price")?.is_some(), matches!(action, "add_to_cart" | "purchase"));
     assert_eq!(number("quantity")?.is_some(), action == "purchase");
-    let ts = DateTime::parse_from_rfc3339(text("ts")?)
-        .map_err(|_| "wrong_types")?
-        .timestamp_millis();
+    let ts =
+        DateTime::parse_from_rfc3339(text("ts")?).map_err(|_| "wrong_types")?.timestamp_millis();
     Ok((value, ts))
 }
 
 /// Counts a day's folder as a correct cleaning would.
 fn recount(folder: &Path, day: NaiveDate) -> SampleCounts {
-    let midnight = day
-        .and_hms_opt(0, 0, 0)
-        .unwrap()
-        .and_utc()
-        .timestamp_millis();
+    let midnight = day.and_hms_opt(0, 0, 0).unwrap().and_utc().timestamp_millis();
     let mut counts = SampleCounts::default();
     let mut seen: HashMap<String, Vec<u8>> = HashMap::new();
     for path in files(folder) {
@@ -133,16 +103,12 @@ fn recount(folder: &Path, day: NaiveDate) -> SampleCounts {
             };
             counts.events += 1;
             let agent = event["user_agent"].as_str().unwrap().to_lowercase();
-            if let Some(first) = seen.insert(
-                event["event_id"].as_str().unwrap().to_owned(),
-                line.to_vec(),
-            ) {
+            if let Some(first) =
+                seen.insert(event["event_id"].as_str().unwrap().to_owned(), line.to_vec())
+            {
                 assert_eq!(first, line, "a copy is equal byte for byte");
                 counts.duplicates += 1;
-            } else if ["bot", "crawler", "spider"]
-                .iter()
-                .any(|word| agent.contains(word))
-            {
+            } else if ["bot", "crawler", "spider"].iter().any(|word| agent.contains(word)) {
                 counts.bots += 1;
                 assert_eq!((ts - midnight).div_euclid(86_400_000), 0);
             } else if (ts - midnight).div_euclid(86_400_000) == 0 {
@@ -159,10 +125,8 @@ fn assert_counts_hold(options: &SampleOptions) -> SampleSummary {
     let summary = run(options).unwrap();
     let mut total = SampleCounts::default();
     for day in &summary.days {
-        let folder = options
-            .output
-            .join("raw/clickstream")
-            .join(day.day.format("%Y/%m/%d").to_string());
+        let folder =
+            options.output.join("raw/clickstream").join(day.day.format("%Y/%m/%d").to_string());
         let counts = recount(&folder, day.day);
         assert_eq!(counts, day.counts, "{}", day.day);
         total.add(&counts);
@@ -192,10 +156,7 @@ fn the_summary_is_what_the_files_hold() {
     assert!(users.iter().any(|user| user["birth_year"].is_null()));
     let products = fs::read_to_string(folder.path().join("raw/products/products.csv")).unwrap();
     assert_eq!(products.lines().count(), summary.items as usize + 1);
-    let ids: HashSet<&str> = products
-        .lines()
-        .map(|line| line.split(',').next().unwrap())
-        .collect();
+    let ids: HashSet<&str> = products.lines().map(|line| line.split(',').next().unwrap()).collect();
     assert_eq!(ids.len(), summary.items as usize + 1);
     assert!(products.contains("\"\"") && !products.is_ascii());
 }
@@ -238,13 +199,9 @@ fn shares_are_near_the_stated_ones() {
             anonymous += u64::from(event.get("user_id").is_none_or(Value::is_null));
             offset += u64::from(!event["ts"].as_str().unwrap().ends_with('Z'));
             extra += u64::from(
-                ["experiment", "utm", "schema_version"]
-                    .iter()
-                    .any(|key| event.get(key).is_some()),
+                ["experiment", "utm", "schema_version"].iter().any(|key| event.get(key).is_some()),
             );
-            *actions
-                .entry(event["event_type"].as_str().unwrap().to_owned())
-                .or_default() += 1;
+            *actions.entry(event["event_type"].as_str().unwrap().to_owned()).or_default() += 1;
         }
     }
     assert!((0.13..0.19).contains(&share(anonymous)), "{anonymous}");
@@ -255,10 +212,7 @@ fn shares_are_near_the_stated_ones() {
         actions["view"] > 10 * actions["add_to_cart"] / 2
             && actions["add_to_cart"] > actions["purchase"]
     );
-    assert!(
-        actions["purchase"] > 500 && actions["search"] > 500,
-        "{actions:?}"
-    );
+    assert!(actions["purchase"] > 500 && actions["search"] > 500, "{actions:?}");
 }
 
 #[test]
@@ -266,12 +220,7 @@ fn equal_options_give_equal_bytes_on_any_number_of_threads() {
     let folder = tempfile::tempdir().unwrap();
     let of = |name: &str, threads: usize, seed: u64| {
         let output = folder.path().join(name);
-        let summary = run(&SampleOptions {
-            threads,
-            seed,
-            ..options(&output, 10_000, 2)
-        })
-        .unwrap();
+        let summary = run(&SampleOptions { threads, seed, ..options(&output, 10_000, 2) }).unwrap();
         (summary, contents(&output))
     };
     let one = of("one", 1, 7);
@@ -287,10 +236,7 @@ fn a_sample_is_not_mixed_into_existing_files() {
     let options = options(folder.path(), 10_000, 2);
     fs::write(day.join("03/other.json"), "{}").unwrap();
     let error = run(&options).unwrap_err();
-    assert!(
-        matches!(&error, SampleError::Occupied { path } if *path == day),
-        "{error}"
-    );
+    assert!(matches!(&error, SampleError::Occupied { path } if *path == day), "{error}");
     assert_eq!(files(folder.path()).len(), 1);
     fs::remove_file(day.join("03/other.json")).unwrap();
     run(&options).unwrap();
@@ -303,9 +249,7 @@ fn cancelling_removes_the_day_in_progress_and_keeps_the_days_before() {
     let options = options(folder.path(), 10_000, 2);
     let asked = AtomicU64::new(0);
     let after = |files: u64| {
-        generate(&options, &|_| {}, &|| {
-            asked.fetch_add(1, Ordering::Relaxed) >= files
-        })
+        generate(&options, &|_| {}, &|| asked.fetch_add(1, Ordering::Relaxed) >= files)
     };
     assert!(matches!(after(5), Err(SampleError::Cancelled)));
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -322,38 +266,20 @@ fn options_outside_their_limits_are_named_with_the_limits() {
     let fine = options(folder.path(), 10_000, 2);
     let message = |options: SampleOptions| run(&options).unwrap_err().to_string();
     assert_eq!(
-        message(SampleOptions {
-            events: 9_999,
-            ..fine.clone()
-        }),
+        message(SampleOptions { events: 9_999, ..fine.clone() }),
         "`events` is 9999, outside 10000 to 100000000"
     );
+    assert_eq!(message(SampleOptions { days: 0, ..fine.clone() }), "`days` is 0, outside 1 to 366");
     assert_eq!(
-        message(SampleOptions {
-            days: 0,
-            ..fine.clone()
-        }),
-        "`days` is 0, outside 1 to 366"
-    );
-    assert_eq!(
-        message(SampleOptions {
-            threads: 0,
-            ..fine.clone()
-        }),
+        message(SampleOptions { threads: 0, ..fine.clone() }),
         "`threads` is 0, outside 1 to 256"
     );
     assert_eq!(
-        message(SampleOptions {
-            items: Some(20_001),
-            ..fine.clone()
-        }),
+        message(SampleOptions { items: Some(20_001), ..fine.clone() }),
         "`items` is 20001, outside 100 to 20000"
     );
     assert_eq!(
-        message(SampleOptions {
-            users: Some(1),
-            ..fine
-        }),
+        message(SampleOptions { users: Some(1), ..fine }),
         "`users` is 1, outside 50 to 2000000"
     );
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
@@ -361,10 +287,7 @@ fn options_outside_their_limits_are_named_with_the_limits() {
 
 #[test]
 fn defaults_grow_slower_than_the_events() {
-    assert_eq!(
-        (default_users(60_000, 14), default_items(60_000, 14)),
-        (2_500, 600)
-    );
+    assert_eq!((default_users(60_000, 14), default_items(60_000, 14)), (2_500, 600));
     assert!((55_000..65_000).contains(&default_users(10_000_000, 10)));
     assert!((7_500..8_500).contains(&default_items(10_000_000, 10)));
     assert_eq!(default_items(100_000_000, 1), 20_000);
@@ -390,13 +313,9 @@ fn people_have_tastes_and_buy_again() {
     let themes: HashMap<&str, &str> = products
         .lines()
         .map(|line| {
-            let theme = words::THEMES
-                .iter()
-                .find(|theme| line.contains(&format!(",{},", theme.category)));
-            (
-                line.split(',').next().unwrap(),
-                theme.map_or("", |theme| theme.category),
-            )
+            let theme =
+                words::THEMES.iter().find(|theme| line.contains(&format!(",{},", theme.category)));
+            (line.split(',').next().unwrap(), theme.map_or("", |theme| theme.category))
         })
         .collect();
     let mut overall: HashMap<&str, u64> = HashMap::new();
@@ -407,10 +326,8 @@ fn people_have_tastes_and_buy_again() {
             let Ok((event, ts)) = read_event(line) else {
                 continue;
             };
-            let (visitor, item) = (
-                event["visitor_id"].as_str().unwrap(),
-                event["item_id"].as_str().unwrap(),
-            );
+            let (visitor, item) =
+                (event["visitor_id"].as_str().unwrap(), event["item_id"].as_str().unwrap());
             if event["user_agent"].as_str().unwrap().starts_with("ShopApp") {
                 *overall.entry(themes[item]).or_default() += 1;
                 *by_visitor
@@ -430,17 +347,10 @@ fn people_have_tastes_and_buy_again() {
     let top = |counts: &HashMap<&str, u64>| {
         *counts.values().max().unwrap() as f64 / counts.values().sum::<u64>() as f64
     };
-    let regulars: Vec<f64> = by_visitor
-        .values()
-        .filter(|counts| counts.values().sum::<u64>() >= 20)
-        .map(top)
-        .collect();
+    let regulars: Vec<f64> =
+        by_visitor.values().filter(|counts| counts.values().sum::<u64>() >= 20).map(top).collect();
     let mean = regulars.iter().sum::<f64>() / regulars.len() as f64;
-    assert!(
-        regulars.len() > 50 && mean > 2.5 * top(&overall),
-        "{mean} {}",
-        top(&overall)
-    );
+    assert!(regulars.len() > 50 && mean > 2.5 * top(&overall), "{mean} {}", top(&overall));
     let again = bought.values().filter(|days| days.len() > 1).count();
     assert!(again > 20, "{again}");
 }

@@ -80,11 +80,7 @@ impl Visitors {
         let mut activity = vec![0.0; count as usize];
         for rank in 0..count {
             let upto = |rank: u32| u64::from(rank) * u64::from(anonymous) / u64::from(count);
-            let next = if upto(rank + 1) > upto(rank) {
-                without.pop()
-            } else {
-                with_account.pop()
-            };
+            let next = if upto(rank + 1) > upto(rank) { without.pop() } else { with_account.pop() };
             let Some(index) = next.map(|index| index as usize) else {
                 continue;
             };
@@ -129,11 +125,7 @@ impl Visitors {
             }
         }
         // Where the last one drawn has not signed up yet, the first visitor without an account stands in.
-        if i64::from(self.get(index).since) <= i64::from(day_index) {
-            index
-        } else {
-            self.users
-        }
+        if i64::from(self.get(index).since) <= i64::from(day_index) { index } else { self.users }
     }
 
     /// Returns a number that stands for the visitor in hashes.
@@ -155,10 +147,7 @@ impl Visitors {
         let today = (i64::from(self.first_day) + i64::from(day_index)).unsigned_abs();
         let kept = KEPT_FOR_DAYS[which as usize];
         let epoch = (today + hash(key, which) % kept) / kept;
-        tastes.theme_by_place(
-            self.get(index).place,
-            unit(hash(key ^ (which << 32), epoch)),
-        )
+        tastes.theme_by_place(self.get(index).place, unit(hash(key ^ (which << 32), epoch)))
     }
 
     /// Renders `users.json`: one line for each user.
@@ -197,10 +186,7 @@ impl Visitors {
                 let _ = write!(out, "{}", plan.last_day.year() - age as i32);
             }
             let consent = unit(hash(key, 0xB4)) < 0.62;
-            let _ = writeln!(
-                out,
-                r#","segment":"{segment}","marketing_consent":{consent}}}"#
-            );
+            let _ = writeln!(out, r#","segment":"{segment}","marketing_consent":{consent}}}"#);
         }
         out
     }
@@ -220,10 +206,8 @@ pub(super) fn weights(
     of: &'static str,
     weights: Vec<f32>,
 ) -> Result<WeightedAliasIndex<f32>, SampleError> {
-    WeightedAliasIndex::new(weights).map_err(|error| SampleError::Weights {
-        of,
-        reason: error.to_string(),
-    })
+    WeightedAliasIndex::new(weights)
+        .map_err(|error| SampleError::Weights { of, reason: error.to_string() })
 }
 
 /// A theme's number fits in a byte.

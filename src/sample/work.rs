@@ -61,12 +61,7 @@ pub fn generate(
     let items = catalogue::draw(&plan);
     let tastes = Tastes::new(plan.seed, &items)?;
     let visitors = Visitors::draw(&plan)?;
-    let world = World {
-        seed: plan.seed,
-        items,
-        visitors,
-        tastes,
-    };
+    let world = World { seed: plan.seed, items, visitors, tastes };
 
     let run = Run {
         plan: &plan,
@@ -79,9 +74,7 @@ pub fn generate(
         lines_done: AtomicU64::new(0),
         stopped: AtomicBool::new(false),
     };
-    let days = run
-        .write_all()
-        .inspect_err(|_| remove(&run.in_progress(), &options.output))?;
+    let days = run.write_all().inspect_err(|_| remove(&run.in_progress(), &options.output))?;
     let mut total = SampleCounts::default();
     days.iter().for_each(|day| total.add(&day.counts));
     Ok(SampleSummary {
@@ -116,28 +109,17 @@ impl Run<'_> {
         let mut days = Vec::with_capacity(self.plan.days as usize);
         for index in 0..self.plan.days {
             let counts = self.write_day(&day_parts(self.plan, index))?;
-            days.push(SampleDay {
-                day: self.plan.day(index),
-                counts,
-            });
+            days.push(SampleDay { day: self.plan.day(index), counts });
             self.in_progress().clear();
         }
         Ok(days)
     }
 
     fn write_catalogue(&self) -> Result<(), SampleError> {
-        self.write(
-            self.raw.products(),
-            &catalogue::to_csv(self.plan, &self.world.items),
-        )?;
+        self.write(self.raw.products(), &catalogue::to_csv(self.plan, &self.world.items))?;
         let path = self.raw.users();
-        let users = gzip(&self.world.visitors.to_json_lines(self.plan)).map_err(|source| {
-            SampleError::Io {
-                action: "compress",
-                path: path.clone(),
-                source,
-            }
-        })?;
+        let users = gzip(&self.world.visitors.to_json_lines(self.plan))
+            .map_err(|source| SampleError::Io { action: "compress", path: path.clone(), source })?;
         self.write(path, &users)
     }
 
@@ -155,10 +137,7 @@ impl Run<'_> {
             let mut others = Vec::new();
             let mut failed = None;
             for _ in 1..self.threads.min(parts.len()) {
-                match thread::Builder::new()
-                    .name("sample".to_owned())
-                    .spawn_scoped(scope, work)
-                {
+                match thread::Builder::new().name("sample".to_owned()).spawn_scoped(scope, work) {
                     Ok(handle) => others.push(handle),
                     Err(source) => {
                         self.stopped.store(true, Ordering::Relaxed);
@@ -174,11 +153,7 @@ impl Run<'_> {
             };
             note(work());
             for handle in others {
-                note(
-                    handle
-                        .join()
-                        .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
-                );
+                note(handle.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
             }
             failed.map_or(Ok(total), Err)
         })
@@ -194,12 +169,9 @@ impl Run<'_> {
                 return Err(SampleError::Cancelled);
             }
             let path = self.raw.part(part);
-            let (bytes, counts) =
-                draw_file(self.world, parts, part).map_err(|source| SampleError::Io {
-                    action: "compress",
-                    path: path.clone(),
-                    source,
-                })?;
+            let (bytes, counts) = draw_file(self.world, parts, part).map_err(|source| {
+                SampleError::Io { action: "compress", path: path.clone(), source }
+            })?;
             self.write(path, &bytes)?;
             total.add(&counts);
             let before = self.lines_done.fetch_add(counts.lines, Ordering::Relaxed);
@@ -222,8 +194,6 @@ impl Run<'_> {
     }
 
     fn in_progress(&self) -> MutexGuard<'_, Vec<PathBuf>> {
-        self.in_progress
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.in_progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -11,7 +11,14 @@ use crate::report::OutputMode;
 #[command(next_help_heading = "Global options")]
 pub struct Settings {
     /// The project's folder, which holds pipelines.yaml
-    #[arg(long, short = 'C', global = true, value_name = "DIR", env = "RECCTL_PROJECT", default_value = ".")]
+    #[arg(
+        long,
+        short = 'C',
+        global = true,
+        value_name = "DIR",
+        env = "RECCTL_PROJECT",
+        default_value = "."
+    )]
     pub project: PathBuf,
 
     /// The folder of the embedded target [default: .recctl in the project's folder]
@@ -19,7 +26,13 @@ pub struct Settings {
     pub home: Option<PathBuf>,
 
     /// Where to run
-    #[arg(long, global = true, value_name = "NAME", env = "RECCTL_TARGET", default_value = "local")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "NAME",
+        env = "RECCTL_TARGET",
+        default_value = "local"
+    )]
     pub target: String,
 
     /// Bytes that a query may hold before it spills to disk, such as 512MB or 2GB

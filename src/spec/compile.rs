@@ -95,7 +95,12 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
             sources: &sources,
             declared: &declared,
             variables: &variables,
-            steps: pipeline.steps.0.iter().map(|(name, step)| (name.value.as_str(), &step.value)).collect(),
+            steps: pipeline
+                .steps
+                .0
+                .iter()
+                .map(|(name, step)| (name.value.as_str(), &step.value))
+                .collect(),
         };
         if let Some(pipeline) = compiler.pipeline(name.clone(), pipeline) {
             pipelines.insert(name, pipeline);
@@ -260,10 +265,12 @@ impl Compiler<'_> {
         for (name, step) in &spec.steps.0 {
             let Some(valid) = valid_name(name, self.problems) else { continue };
             if self.declared.contains(&name.value) || name.value == QUARANTINE_TABLE {
-                let message = format!("`{}` is the name of a source or of the quarantine too", name.value);
+                let message =
+                    format!("`{}` is the name of a source or of the quarantine too", name.value);
                 self.problems.at(PROJECT_FILE, name, message, Some("rename the step".to_owned()));
             }
-            let after = step.value.after.iter().filter_map(|after| self.step_ref(after, &[])).collect();
+            let after =
+                step.value.after.iter().filter_map(|after| self.step_ref(after, &[])).collect();
             if let Some(kind) = self.kind(name, step) {
                 steps.push(Step { name: valid, kind, after });
             }
@@ -316,7 +323,12 @@ impl Compiler<'_> {
     fn days(&mut self, text: &Spanned<String>) -> u32 {
         parse_days(&text.value).unwrap_or_else(|| {
             let message = format!("`{}` is not a number of days", text.value);
-            self.problems.at(PROJECT_FILE, text, message, Some("expected `28d` or `4w`".to_owned()));
+            self.problems.at(
+                PROJECT_FILE,
+                text,
+                message,
+                Some("expected `28d` or `4w`".to_owned()),
+            );
             1
         })
     }
@@ -377,12 +389,18 @@ impl Compiler<'_> {
             }
             let metric = select.value.metric.value.clone();
             let known = metric.split_once('@').is_some_and(|(word, k)| {
-                ["recall", "ndcg", "map"].contains(&word) && k.parse::<usize>().is_ok_and(|k| (1..=1_000).contains(&k))
+                ["recall", "ndcg", "map"].contains(&word)
+                    && k.parse::<usize>().is_ok_and(|k| (1..=1_000).contains(&k))
             });
             if !known {
                 let message = format!("unknown metric `{metric}`");
                 let hint = "expected `recall@k`, `ndcg@k` or `map@k`, for example `ndcg@10`";
-                self.problems.at(PROJECT_FILE, &select.value.metric, message, Some(hint.to_owned()));
+                self.problems.at(
+                    PROJECT_FILE,
+                    &select.value.metric,
+                    message,
+                    Some(hint.to_owned()),
+                );
             }
             let champion = match select.value.champion {
                 ChampionSpec::KeepUnlessBeaten => ChampionRule::KeepUnlessBeaten,
@@ -399,7 +417,11 @@ impl Compiler<'_> {
             if !(1..=1_000).contains(&score.value.top.value) {
                 self.problems.at(PROJECT_FILE, &score.value.top, "expected 1 to 1000", None);
             }
-            return Some(StepKind::Score(ScoreStep { model: model?, fallback, top: score.value.top.value }));
+            return Some(StepKind::Score(ScoreStep {
+                model: model?,
+                fallback,
+                top: score.value.top.value,
+            }));
         }
         let load = spec.load.as_ref()?;
         let from = self.step_ref(&load.value.from, &["score"]);
@@ -443,9 +465,10 @@ impl Compiler<'_> {
         }
         let mut reads = Vec::new();
         for table in &facts.tables {
-            let is_table = self.steps.get(table.name.as_str()).map(|step| {
-                step.sql.is_some() || step.score.is_some()
-            });
+            let is_table = self
+                .steps
+                .get(table.name.as_str())
+                .map(|step| step.sql.is_some() || step.score.is_some());
             let from = match (is_table, self.declared.contains(&table.name)) {
                 (Some(true), _) => ReadFrom::Table,
                 (_, true) => ReadFrom::Source,
@@ -510,7 +533,12 @@ impl Compiler<'_> {
                 "warehouse" => warehouse = true,
                 other => {
                     let hint = one_of(other, &["catalog", "warehouse"]);
-                    self.problems.at(PROJECT_FILE, target, format!("cannot publish to `{other}`"), hint);
+                    self.problems.at(
+                        PROJECT_FILE,
+                        target,
+                        format!("cannot publish to `{other}`"),
+                        hint,
+                    );
                 }
             }
         }
@@ -555,7 +583,10 @@ impl Compiler<'_> {
         let text = self.file(file)?;
         let mut inputs = Vec::new();
         let entries: &[(Spanned<String>, Spanned<String>)] =
-            spec.inputs.as_ref().map_or(&[], |inputs| { let Entries(entries) = &inputs.value; entries });
+            spec.inputs.as_ref().map_or(&[], |inputs| {
+                let Entries(entries) = &inputs.value;
+                entries
+            });
         for (channel, table) in entries {
             if !["train", "segments"].contains(&channel.value.as_str()) {
                 let message = format!("unknown channel `{}`", channel.value);
@@ -624,18 +655,24 @@ impl Compiler<'_> {
             }
             for read in &sql.reads {
                 let by_day = match read.from {
-                    ReadFrom::Source => self.sources.get(&read.name).is_some_and(|s| s.path.is_dated()),
+                    ReadFrom::Source => {
+                        self.sources.get(&read.name).is_some_and(|s| s.path.is_dated())
+                    }
                     ReadFrom::Table => steps.iter().any(|other| {
                         other.name == read.name
                             && matches!(&other.kind, StepKind::Sql(sql) if sql.partitioned)
                     }),
                 };
-                let written = spec.steps.0.iter().find(|(name, _)| name.value == step.name.as_str());
+                let written =
+                    spec.steps.0.iter().find(|(name, _)| name.value == step.name.as_str());
                 if let (true, Some((name, _))) = (by_day, written) {
                     self.problems.at(
                         PROJECT_FILE,
                         name,
-                        format!("`{}` is not partitioned, but reads `{}`, which is by day", step.name, read.name),
+                        format!(
+                            "`{}` is not partitioned, but reads `{}`, which is by day",
+                            step.name, read.name
+                        ),
                         Some("add `partition_by: [dt]`".to_owned()),
                     );
                 }

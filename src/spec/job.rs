@@ -87,10 +87,8 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
     let mut metrics = Vec::new();
     for metric in spec.metrics {
         match regex::Regex::new(&metric.regex.value) {
-            Ok(regex) if regex.captures_len() == 2 => metrics.push(MetricDefinition {
-                name: metric.name.value,
-                regex: metric.regex.value,
-            }),
+            Ok(regex) if regex.captures_len() == 2 => metrics
+                .push(MetricDefinition { name: metric.name.value, regex: metric.regex.value }),
             Ok(regex) => problems.at(
                 file,
                 &metric.regex,
@@ -109,7 +107,10 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             problems.at(
                 file,
                 &objective,
-                format!("the objective `{}` is not among the job's metrics", objective.value.metric),
+                format!(
+                    "the objective `{}` is not among the job's metrics",
+                    objective.value.metric
+                ),
                 Some("add it under `metrics` with the regex that reads it".to_owned()),
             );
         }
@@ -133,13 +134,25 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             trials: tuning.value.trials.value,
             parallel: tuning.value.parallel.map_or(1, |parallel| parallel.value.max(1)),
             seed: tuning.value.seed.unwrap_or(1),
-            ranges: tuning.value.ranges.0.into_iter().map(|(name, range)| (name.value, range.value)).collect(),
+            ranges: tuning
+                .value
+                .ranges
+                .0
+                .into_iter()
+                .map(|(name, range)| (name.value, range.value))
+                .collect(),
         }
     });
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.split('.').next().unwrap_or(name).to_owned();
-    (problems.count() == before)
-        .then_some(Job { name, algorithm, hyperparameters, metrics, objective, tuning })
+    (problems.count() == before).then_some(Job {
+        name,
+        algorithm,
+        hyperparameters,
+        metrics,
+        objective,
+        tuning,
+    })
 }
 
 fn report(

@@ -101,7 +101,10 @@ impl Made {
         let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         let value = outputs.get(step).cloned().unwrap_or_default();
         serde_json::from_value(value).map_err(|error| {
-            Failure::new(FailureKind::Internal, format!("step `{step}` left no usable output: {error}"))
+            Failure::new(
+                FailureKind::Internal,
+                format!("step `{step}` left no usable output: {error}"),
+            )
         })
     }
 }
@@ -176,5 +179,7 @@ impl StepContext {
 
 fn missing(table: &str, partition: Partition) -> Failure {
     Failure::new(FailureKind::NotFound, format!("table `{table}` has no partition `{partition}`"))
-        .with_hint("run the pipeline for that day, or with --force if its files were removed by hand")
+        .with_hint(
+            "run the pipeline for that day, or with --force if its files were removed by hand",
+        )
 }

@@ -62,7 +62,10 @@ pub(super) async fn cut(
             let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
             let failure = Failure::new(
                 FailureKind::Usage,
-                format!("table `{}` has no column `{column}`, which channel `{channel}` needs", read.table),
+                format!(
+                    "table `{}` has no column `{column}`, which channel `{channel}` needs",
+                    read.table
+                ),
             );
             return Err(failure.with_hint(format!("it has {}", names.join(", "))));
         }

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::TableRead;
 use super::context::StepContext;
 use super::dataset::{Days, cut};
-use super::TableRead;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::graph::Split;
 use crate::pipeline::interval::LogicalDate;
@@ -95,7 +95,8 @@ pub(super) async fn fit(context: &StepContext, fit: Fit<'_>) -> Outcome<Fitted> 
     if let Some(cut_offs) = fit.cut_offs {
         hyperparameters.insert("k".to_owned(), cut_offs);
     }
-    let name = job_name(context, fit.step, &fit.suffix, &format!("{channels:?}{hyperparameters:?}"));
+    let name =
+        job_name(context, fit.step, &fit.suffix, &format!("{channels:?}{hyperparameters:?}"));
     let mut metrics = fit.train.job.metrics.clone();
     metrics.push(MetricDefinition {
         name: PEAK_MEMORY.to_owned(),
@@ -158,7 +159,10 @@ pub(super) fn train_step<'a>(context: &'a StepContext, step: &Name) -> Outcome<&
 /// The read of a table.
 pub(super) fn find<'a>(reads: &'a [TableRead], table: &Name) -> Outcome<&'a TableRead> {
     reads.iter().find(|read| read.table == *table).ok_or_else(|| {
-        Failure::new(FailureKind::Internal, format!("table `{table}` is not among the step's reads"))
+        Failure::new(
+            FailureKind::Internal,
+            format!("table `{table}` is not among the step's reads"),
+        )
     })
 }
 
@@ -175,7 +179,10 @@ pub(super) fn job_name(context: &StepContext, step: &Name, suffix: &str, what: &
 }
 
 /// Submits a job and waits until it ends. Returns its metrics.
-pub(super) async fn run(context: &StepContext, request: &JobRequest) -> Outcome<BTreeMap<String, f64>> {
+pub(super) async fn run(
+    context: &StepContext,
+    request: &JobRequest,
+) -> Outcome<BTreeMap<String, f64>> {
     let trainer = &context.services.trainer;
     trainer.submit(request).await?;
     loop {
@@ -196,8 +203,10 @@ pub(super) async fn run(context: &StepContext, request: &JobRequest) -> Outcome<
                 ));
             }
             JobState::Failed { reason, last_lines } => {
-                let failure =
-                    Failure::new(FailureKind::Step, format!("job `{}` failed: {reason}", request.name));
+                let failure = Failure::new(
+                    FailureKind::Step,
+                    format!("job `{}` failed: {reason}", request.name),
+                );
                 return Err(match last_lines.last() {
                     Some(line) if *line != reason => {
                         failure.with_hint(format!("its last line was: {line}"))

@@ -41,11 +41,19 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
     let serving = &context.services.serving;
     let table = step.table.as_str();
     let now = context.services.clock.now();
-    let generation = format!("{}-{}", now.format("%Y%m%dT%H%M%S"), &context.fingerprint[..8.min(context.fingerprint.len())]);
+    let generation = format!(
+        "{}-{}",
+        now.format("%Y%m%dT%H%M%S"),
+        &context.fingerprint[..8.min(context.fingerprint.len())]
+    );
     serving.begin(table, &generation, &scored.model, now).await?;
-    let mut loader = Loader { context, step, generation: &generation, pending: Vec::new(), items: 0, rows: 0 };
+    let mut loader =
+        Loader { context, step, generation: &generation, pending: Vec::new(), items: 0, rows: 0 };
     loader
-        .lists(&scored.recommendations, "SELECT user_id, NULL, item_id, score FROM lists ORDER BY user_id, rank")
+        .lists(
+            &scored.recommendations,
+            "SELECT user_id, NULL, item_id, score FROM lists ORDER BY user_id, rank",
+        )
         .await?;
     if let Some(fallback) = &scored.fallback {
         loader
@@ -81,8 +89,7 @@ impl Loader<'_> {
     async fn lists(&mut self, table: &str, sql: &str) -> Outcome<()> {
         let name = Name::new(table)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
-        let read =
-            TableRead { table: name, partitions: vec![Partition::Day(self.context.date)] };
+        let read = TableRead { table: name, partitions: vec![Partition::Day(self.context.date)] };
         let published = self.context.table(&read).await?;
         let is_fallback = sql.contains("location");
         let query = Arc::clone(&self.context.services.query);
@@ -103,7 +110,8 @@ impl Loader<'_> {
                     true => segment_key(columns.first(row), columns.second(row)),
                     false => user_key(columns.first(row).unwrap_or_default()),
                 };
-                let item = RecommendedItem { item: columns.item(row), score: columns.scores.value(row) };
+                let item =
+                    RecommendedItem { item: columns.item(row), score: columns.scores.value(row) };
                 match &mut current {
                     Some(list) if list.key == key => list.items.push(item),
                     _ => {

@@ -42,8 +42,7 @@ pub async fn publish(
             rows: one.partition.rows,
         })
         .collect();
-    let rows: u64 =
-        partitions.iter().filter(|p| p.table != QUARANTINE_TABLE).map(|p| p.rows).sum();
+    let rows: u64 = partitions.iter().filter(|p| p.table != QUARANTINE_TABLE).map(|p| p.rows).sum();
     let mut report = StepReport {
         rows_in: rows,
         rows_out: rows,

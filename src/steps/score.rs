@@ -88,12 +88,8 @@ pub async fn score(
     for (folder, table) in
         [("recommendations", name.to_string()), ("fallback", format!("{name}_fallback"))]
     {
-        let files = context
-            .services
-            .query
-            .lake()
-            .files_of(&format!("{}{folder}", request.output))
-            .await?;
+        let files =
+            context.services.query.lake().files_of(&format!("{}{folder}", request.output)).await?;
         if files.is_empty() {
             continue;
         }
@@ -122,7 +118,10 @@ pub async fn score(
         peak_memory,
         content_hash: partitions.first().map(|partition| partition.content_hash.clone()),
         generation: Some(context.run.to_string()),
-        note: Some(format!("{users} users, {} lists for unknown visitors", partitions.get(1).map_or(0, |p| p.rows / step.top.max(1) as u64))),
+        note: Some(format!(
+            "{users} users, {} lists for unknown visitors",
+            partitions.get(1).map_or(0, |p| p.rows / step.top.max(1) as u64)
+        )),
         ..StepReport::default()
     })
 }
@@ -141,7 +140,8 @@ async fn describe_files(
     let (schema, sizes) = {
         let session = query.session()?;
         let first = paths[0].clone();
-        let schema = query.compute(async move { scan::file_schema(&session, &first).await }).await?;
+        let schema =
+            query.compute(async move { scan::file_schema(&session, &first).await }).await?;
         let mut sizes = Vec::new();
         for path in &paths {
             sizes.push(query.lake().size(path).await?);
@@ -177,6 +177,7 @@ async fn describe_files(
     entry.files = files;
     entry.rows = total;
     entry.content_hash = hash.to_string();
-    let table = TableEntry { name: table, columns: catalog_schema::to_entries(&schema), by_day: true };
+    let table =
+        TableEntry { name: table, columns: catalog_schema::to_entries(&schema), by_day: true };
     Ok((table, entry))
 }

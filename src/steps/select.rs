@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::{cut, download};
-use super::fit::{Cuts, Fit, fit, fit_for_serving, train_step, find};
+use super::fit::{Cuts, Fit, find, fit, fit_for_serving, train_step};
 use super::train::{describe, to_value};
-use crate::models::{Evaluation, EvaluationOptions, Interactions, Model, ModelError, evaluate, unpack};
+use crate::models::{
+    Evaluation, EvaluationOptions, Interactions, Model, ModelError, evaluate, unpack,
+};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{ChampionRule, SelectStep};
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -38,9 +40,9 @@ pub async fn select(
     let table = training_table(context, step)?;
     let read = find(reads, &table)?;
     let history = cut(context, "train", read, cuts.fit).await?;
-    let test = cut(context, "validation", read, cuts.test).await.map_err(|failure| {
-        failure.while_doing("the test days are empty")
-    })?;
+    let test = cut(context, "validation", read, cuts.test)
+        .await
+        .map_err(|failure| failure.while_doing("the test days are empty"))?;
     let history = interactions(context, &history).await?;
     let test = interactions(context, &test).await?;
     let k = step.metric.split_once('@').and_then(|(_, k)| k.parse().ok()).unwrap_or(10);
@@ -198,8 +200,9 @@ fn decide(
         None => String::new(),
     };
     let Some(champion) = champion else {
-        let reason =
-            format!("{name} has the highest {metric} of the candidates, {own:.4}{against}; there was no champion");
+        let reason = format!(
+            "{name} has the highest {metric} of the candidates, {own:.4}{against}; there was no champion"
+        );
         return Ok((candidate, reason));
     };
     if champion == candidate {
@@ -213,9 +216,14 @@ fn decide(
         .evaluation
         .difference(&entrants[champion].evaluation, metric, BOOTSTRAP_SEED, RESAMPLES)
         .map_err(|error| failure_of(&error))?;
-    let interval = format!("difference {:+.4} [{:+.4}, {:+.4}]", difference.value, difference.low, difference.high);
+    let interval = format!(
+        "difference {:+.4} [{:+.4}, {:+.4}]",
+        difference.value, difference.low, difference.high
+    );
     if difference.low > 0.0 {
-        let reason = format!("{name} beats the champion in {metric}, {own:.4} against {held:.4}: {interval}{against}");
+        let reason = format!(
+            "{name} beats the champion in {metric}, {own:.4} against {held:.4}: {interval}{against}"
+        );
         Ok((candidate, reason))
     } else {
         let reason = format!(
@@ -248,7 +256,10 @@ fn results(entrants: Vec<Entrant>, metric: &str) -> Vec<ModelResult> {
     results
 }
 
-async fn interactions(context: &StepContext, folder: &str) -> Outcome<std::sync::Arc<Interactions>> {
+async fn interactions(
+    context: &StepContext,
+    folder: &str,
+) -> Outcome<std::sync::Arc<Interactions>> {
     let local = download(context, folder).await?;
     blocking(move || Interactions::read(&local)).await.map(std::sync::Arc::new)
 }
@@ -264,7 +275,8 @@ impl TestData {
     async fn judge(&self, context: &StepContext, model: &ModelRecord) -> Outcome<Evaluation> {
         let folder = model.artifact.rsplit_once('/').map_or("", |(folder, _)| folder);
         let local = download(context, folder).await?;
-        let (history, test) = (std::sync::Arc::clone(&self.history), std::sync::Arc::clone(&self.test));
+        let (history, test) =
+            (std::sync::Arc::clone(&self.history), std::sync::Arc::clone(&self.test));
         let options = EvaluationOptions {
             ks: vec![self.k],
             resamples: RESAMPLES,
@@ -287,7 +299,9 @@ pub(super) async fn blocking<T: Send + 'static>(
 ) -> Outcome<T> {
     match tokio::task::spawn_blocking(work).await {
         Ok(outcome) => outcome.map_err(|error| failure_of(&error)),
-        Err(error) => Err(Failure::new(FailureKind::Internal, format!("a computation panicked: {error}"))),
+        Err(error) => {
+            Err(Failure::new(FailureKind::Internal, format!("a computation panicked: {error}")))
+        }
     }
 }
 

@@ -206,7 +206,9 @@ async fn settle(
     let staged = PublishedTable::new(schema, table.by_day, vec![entry.clone()]);
     let (checked, checked_name) = (sql.clone(), name.to_string());
     query
-        .compute(async move { checks::run(&session.context, &checked_name, &checked, staged).await })
+        .compute(
+            async move { checks::run(&session.context, &checked_name, &checked, staged).await },
+        )
         .await?;
     context.made.stage(Staged { table, partition: entry, warehouse: sql.warehouse });
     if !sources.is_empty() {
@@ -304,9 +306,13 @@ fn account(
     )))
 }
 
-fn reasons(written: &Written, quarantine: &FinishedQuarantine) -> std::collections::BTreeMap<String, u64> {
+fn reasons(
+    written: &Written,
+    quarantine: &FinishedQuarantine,
+) -> std::collections::BTreeMap<String, u64> {
     let filtered = written.filtered.iter().map(|(why, rows)| (format!("filtered: {why}"), *rows));
-    let refused = quarantine.reasons.iter().map(|(why, rows)| (format!("quarantined: {why}"), *rows));
+    let refused =
+        quarantine.reasons.iter().map(|(why, rows)| (format!("quarantined: {why}"), *rows));
     filtered.chain(refused).collect()
 }
 
@@ -336,10 +342,18 @@ async fn stage_quarantine(
         published: context.services.clock.now(),
     };
     if let Some(file) = quarantine.file {
-        let bytes = tokio::fs::read(&file).await.map_err(|error| io_failure("read", &file, &error))?;
-        let path =
-            format!("tables/{QUARANTINE_TABLE}/{name}/{}/{}/part-0000.parquet", folder_of(partition), context.run);
-        entry.files.push(FileEntry { path: path.clone(), bytes: bytes.len() as u64, rows: quarantine.rows });
+        let bytes =
+            tokio::fs::read(&file).await.map_err(|error| io_failure("read", &file, &error))?;
+        let path = format!(
+            "tables/{QUARANTINE_TABLE}/{name}/{}/{}/part-0000.parquet",
+            folder_of(partition),
+            context.run
+        );
+        entry.files.push(FileEntry {
+            path: path.clone(),
+            bytes: bytes.len() as u64,
+            rows: quarantine.rows,
+        });
         query.lake().put(&path, bytes).await?;
         let session = query.session()?;
         let staged = PublishedTable::new(quarantine_schema(), false, vec![entry.clone()]);
@@ -347,7 +361,10 @@ async fn stage_quarantine(
         if rows != quarantine.rows {
             return Err(Failure::new(
                 FailureKind::Internal,
-                format!("the quarantine of `{name}` holds {rows} rows, expected {}", quarantine.rows),
+                format!(
+                    "the quarantine of `{name}` holds {rows} rows, expected {}",
+                    quarantine.rows
+                ),
             ));
         }
         entry.content_hash = hash.to_string();

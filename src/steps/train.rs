@@ -2,7 +2,7 @@
 
 use super::TableRead;
 use super::context::StepContext;
-use super::fit::{Cuts, Fit, PEAK_MEMORY, Fitted, fit};
+use super::fit::{Cuts, Fit, Fitted, PEAK_MEMORY, fit};
 use crate::models::{Observation, Tuner};
 use crate::pipeline::job::{Hyperparameters, Objective, Tuning};
 use crate::pipeline::name::Name;
@@ -56,7 +56,8 @@ pub async fn tune(
             break;
         }
         let first = observations.len() - round.len();
-        let trials = round.iter().enumerate().map(|(offset, given)| search.trial(first + offset, given));
+        let trials =
+            round.iter().enumerate().map(|(offset, given)| search.trial(first + offset, given));
         for (offset, result) in futures::future::join_all(trials).await.into_iter().enumerate() {
             match result {
                 Ok(value) => observations[first + offset].value = Some(value),
@@ -80,7 +81,10 @@ pub async fn tune(
     }
     let Some((best, value)) = best else {
         return Err(last_failure.unwrap_or_else(|| {
-            Failure::new(FailureKind::Step, format!("no trial of `{name}` reported `{}`", objective.metric))
+            Failure::new(
+                FailureKind::Step,
+                format!("no trial of `{name}` reported `{}`", objective.metric),
+            )
         }));
     };
     let mut hyperparameters = step.job.hyperparameters.clone();
@@ -129,8 +133,11 @@ impl Search<'_> {
         .await
         .and_then(|fitted| {
             fitted.metrics.get(metric).copied().ok_or_else(|| {
-                Failure::new(FailureKind::Step, format!("trial {} did not report `{metric}`", index + 1))
-                    .with_hint("its regex under `metrics` matched no line of the job's output")
+                Failure::new(
+                    FailureKind::Step,
+                    format!("trial {} did not report `{metric}`", index + 1),
+                )
+                .with_hint("its regex under `metrics` matched no line of the job's output")
             })
         });
         self.context.events.emit(RunEvent::TrialFinished {

@@ -184,6 +184,7 @@ fn prepare(connection: &mut Connection, schema: &Schema, path: &Path) -> Attempt
 }
 
 /// Switches to the write-ahead log, in which readers and a writer do not wait for each other.
+#[expect(clippy::disallowed_methods, reason = "a bounded wait for another process's lock")]
 fn write_ahead(connection: &Connection) -> rusqlite::Result<()> {
     // SQLite does not call the busy handler for this pragma in every case, so the wait is ours.
     let start = Instant::now();

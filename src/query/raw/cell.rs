@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use chrono::NaiveDate;
 use datafusion::arrow::array::{
-    ArrayBuilder, ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder,
-    StringBuilder, TimestampMicrosecondBuilder,
+    ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, StringBuilder,
+    TimestampMicrosecondBuilder,
 };
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
@@ -113,18 +113,6 @@ impl CellBuilder {
             Self::Day(builder) => Arc::new(builder.finish()),
         }
     }
-
-    /// Rows so far.
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Text(builder) => builder.len(),
-            Self::Int(builder) => builder.len(),
-            Self::Double(builder) => builder.len(),
-            Self::Boolean(builder) => builder.len(),
-            Self::Instant(builder) => builder.len(),
-            Self::Day(builder) => builder.len(),
-        }
-    }
 }
 
 /// Reads text as a value of a column's type, as CSV and JSON strings give it.
@@ -174,9 +162,9 @@ pub fn parse_instant(text: &[u8], timezone: Timezone) -> Option<i64> {
         if digits == 0 || digits > 9 {
             return None;
         }
-        for place in 0..6 {
-            let digit = if place < digits { fraction[place] - b'0' } else { 0 };
-            micros = micros * 10 + i64::from(digit);
+        let given = fraction[..digits].iter().map(|digit| i64::from(digit - b'0'));
+        for digit in given.chain(std::iter::repeat(0)).take(6) {
+            micros = micros * 10 + digit;
         }
         rest = &fraction[digits..];
     }
@@ -252,8 +240,15 @@ mod tests {
     #[test]
     fn refuses_what_is_no_instant() {
         for text in [
-            "", "yesterday", "2026-02-30T00:00:00Z", "2026-03-01", "2026-03-01T24:00:00Z",
-            "2026-03-01T00:00:00.Z", "2026-03-01T00:00:00+2", "2026-03-01T00:00", "2026-03-01T0a:00:00Z",
+            "",
+            "yesterday",
+            "2026-02-30T00:00:00Z",
+            "2026-03-01",
+            "2026-03-01T24:00:00Z",
+            "2026-03-01T00:00:00.Z",
+            "2026-03-01T00:00:00+2",
+            "2026-03-01T00:00",
+            "2026-03-01T0a:00:00Z",
             "2026-03-01T00:00:00Zx",
         ] {
             assert_eq!(instant(text), None, "{text}");

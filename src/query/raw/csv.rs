@@ -29,7 +29,11 @@ impl Layout {
         let names: Vec<&str> = fields.iter().map(|field| field.trim()).collect();
         let position = |column: &Column| {
             names.iter().position(|name| *name == column.name).ok_or_else(|| {
-                format!("the header has no column `{}`; it has `{}`", column.name, names.join("`, `"))
+                format!(
+                    "the header has no column `{}`; it has `{}`",
+                    column.name,
+                    names.join("`, `")
+                )
             })
         };
         let positions = columns.iter().map(position).collect::<Result<_, _>>()?;
@@ -111,8 +115,9 @@ pub fn is_open(record: &[u8], delimiter: u8) -> bool {
 }
 
 fn split(record: &[u8], delimiter: u8) -> Result<Vec<Cow<'_, str>>, String> {
-    let text = std::str::from_utf8(record)
-        .map_err(|error| format!("not UTF-8: invalid byte at column {}", error.valid_up_to() + 1))?;
+    let text = std::str::from_utf8(record).map_err(|error| {
+        format!("not UTF-8: invalid byte at column {}", error.valid_up_to() + 1)
+    })?;
     let mut fields = Vec::new();
     let mut rest = text;
     loop {
@@ -125,7 +130,9 @@ fn split(record: &[u8], delimiter: u8) -> Result<Vec<Cow<'_, str>>, String> {
                 Some(byte) if *byte == delimiter => rest = &rest[1..],
                 Some(_) => {
                     let column = text.len() - rest.len() + 1;
-                    return Err(format!("bad quotes: text after a closing quote at column {column}"));
+                    return Err(format!(
+                        "bad quotes: text after a closing quote at column {column}"
+                    ));
                 }
             }
         } else {

@@ -22,8 +22,9 @@ pub fn parse_line<'a>(
 ) -> Result<(), String> {
     cells.clear();
     cells.resize(columns.len(), Cell::Missing);
-    let text = std::str::from_utf8(line)
-        .map_err(|error| format!("not UTF-8: invalid byte at column {}", error.valid_up_to() + 1))?;
+    let text = std::str::from_utf8(line).map_err(|error| {
+        format!("not UTF-8: invalid byte at column {}", error.valid_up_to() + 1)
+    })?;
     let mut wrong = None;
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let row = Row { columns, timezone, cells, wrong: &mut wrong };
@@ -156,7 +157,8 @@ impl<'de> DeserializeSeed<'de> for Value<'_> {
         deserializer: D,
     ) -> Result<Self::Value, D::Error> {
         if self.column.kind == ColumnType::Json {
-            let raw = <&serde_json::value::RawValue as serde::Deserialize>::deserialize(deserializer)?;
+            let raw =
+                <&serde_json::value::RawValue as serde::Deserialize>::deserialize(deserializer)?;
             return Ok(Ok(match raw.get() {
                 "null" => Cell::Null,
                 text => Cell::Text(Cow::Borrowed(text)),
@@ -301,7 +303,10 @@ mod tests {
     fn says_why_a_line_is_malformed() {
         let good = r#""id":"a","ts":"1970-01-01T00:00:01Z""#;
         for (line, reason) in [
-            (r#"{"id":"a","ts":"19"#.to_owned(), "cut off: the line ends inside a value at column 17"),
+            (
+                r#"{"id":"a","ts":"19"#.to_owned(),
+                "cut off: the line ends inside a value at column 17",
+            ),
             ("<html>".to_owned(), "not JSON: expected value at column 1"),
             ("[1,2]".to_owned(), "not an object: expected one JSON object a line"),
             (format!("{{{good}}} trailing"), "not JSON: trailing characters at column 44"),
@@ -321,8 +326,14 @@ mod tests {
                 r#"{"id":"a","ts":"yesterday"}"#.to_owned(),
                 "wrong type: column `ts` expected timestamp, found string \"yesterday\"",
             ),
-            (r#"{"ts":"1970-01-01T00:00:01Z"}"#.to_owned(), "missing: column `id` is not in the row"),
-            (r#"{"id":null,"ts":"1970-01-01T00:00:01Z"}"#.to_owned(), "missing: column `id` is null"),
+            (
+                r#"{"ts":"1970-01-01T00:00:01Z"}"#.to_owned(),
+                "missing: column `id` is not in the row",
+            ),
+            (
+                r#"{"id":null,"ts":"1970-01-01T00:00:01Z"}"#.to_owned(),
+                "missing: column `id` is null",
+            ),
         ] {
             assert_eq!(read(&line), Err(reason.to_owned()), "{line}");
         }

@@ -127,7 +127,8 @@ impl TableProvider for RawTable {
 fn spread(files: &[RawFile], groups: usize) -> Vec<Vec<RawFile>> {
     let mut by_size: Vec<&RawFile> = files.iter().collect();
     by_size.sort_by_key(|file| (std::cmp::Reverse(file.bytes), file.ordinal));
-    let mut spread: Vec<(u64, Vec<RawFile>)> = vec![(0, Vec::new()); groups.clamp(1, files.len().max(1))];
+    let mut spread: Vec<(u64, Vec<RawFile>)> =
+        vec![(0, Vec::new()); groups.clamp(1, files.len().max(1))];
     for file in by_size {
         if let Some(least) = spread.iter_mut().min_by_key(|(bytes, _)| *bytes) {
             least.0 += file.bytes.max(1);
@@ -160,7 +161,8 @@ impl PartitionStream for RawPartition {
         let mut stream = RecordBatchReceiverStreamBuilder::new(Arc::clone(&self.schema), 2);
         let sender = stream.tx();
         let (source, schema) = (Arc::clone(&self.source), Arc::clone(&self.schema));
-        let (store, files, tally) = (Arc::clone(&self.store), self.files.clone(), Arc::clone(&self.tally));
+        let (store, files, tally) =
+            (Arc::clone(&self.store), self.files.clone(), Arc::clone(&self.tally));
         // Inflating and parsing take the processor for long, so they get a thread of their own. It
         // ends when the stream is dropped, since sending fails then.
         let runtime = tokio::runtime::Handle::current();
@@ -202,6 +204,8 @@ fn open(
 }
 
 /// Takes a failure out of an error that went through [`external`].
-pub(crate) fn inner_failure(error: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<Failure> {
+pub(crate) fn inner_failure(
+    error: &(dyn std::error::Error + Send + Sync + 'static),
+) -> Option<Failure> {
     error.downcast_ref::<Failure>().cloned()
 }

@@ -68,13 +68,14 @@ impl Parser {
                 FILE_COLUMN => Some(Projected::File),
                 LINE_COLUMN => Some(Projected::Line),
                 ROW_COLUMN => Some(Projected::Row),
-                name => {
-                    source.columns.iter().position(|column| column.name == name).map(Projected::Column)
-                }
+                name => source
+                    .columns
+                    .iter()
+                    .position(|column| column.name == name)
+                    .map(Projected::Column),
             })
             .collect();
-        let mut parser =
-            Self { source, projection, schema, tally, builders: Vec::new(), rows: 0 };
+        let mut parser = Self { source, projection, schema, tally, builders: Vec::new(), rows: 0 };
         parser.builders = parser.new_builders();
         parser
     }
@@ -177,8 +178,10 @@ impl Parser {
             );
             return Err(failure);
         }
-        let layout = csv::Layout::from_header(&buffer, delimiter, &source.columns)
-            .map_err(|what| Failure::new(FailureKind::Input, format!("`{}`: {what}", file.shown)))?;
+        let layout =
+            csv::Layout::from_header(&buffer, delimiter, &source.columns).map_err(|what| {
+                Failure::new(FailureKind::Input, format!("`{}`: {what}", file.shown))
+            })?;
         // Lines that were read ahead for a quoted field that never closed.
         let mut ahead: std::collections::VecDeque<Vec<u8>> = std::collections::VecDeque::new();
         let mut number = 1;
@@ -284,8 +287,8 @@ impl Parser {
         self.rows = 0;
         let batch = RecordBatch::try_new_with_options(Arc::clone(&self.schema), arrays, &options)
             .map_err(|error| {
-                Failure::new(FailureKind::Internal, format!("cannot make a batch: {error}"))
-            })?;
+            Failure::new(FailureKind::Internal, format!("cannot make a batch: {error}"))
+        })?;
         // `finish` drops the builders' room; new ones are made with it.
         self.builders = self.new_builders();
         Ok(emit(batch))
@@ -371,8 +374,7 @@ mod tests {
         ]));
         let folder = tempfile::tempdir().unwrap();
         let tally = Tally::new("t", Partition::Whole, folder.path());
-        let file =
-            RawFile { location: name.into(), shown: name.to_owned(), bytes: 0, ordinal: 0 };
+        let file = RawFile { location: name.into(), shown: name.to_owned(), bytes: 0, ordinal: 0 };
         let mut rows = Vec::new();
         let mut emit = |batch: RecordBatch| {
             let text = datafusion::arrow::util::pretty::pretty_format_batches(&[batch]).unwrap();
@@ -393,8 +395,11 @@ mod tests {
     #[test]
     fn reads_gzip_members_one_after_another() {
         let mut bytes = Vec::new();
-        for line in ["{\"a\":\"x\",\"n\":1}\n\n{\"a\":\"y\"", ",\"n\":2}\r\n{\"a\":\"z\",\"n\":\"3\"}"] {
-            let mut encoder = flate2::write::GzEncoder::new(&mut bytes, flate2::Compression::fast());
+        for line in
+            ["{\"a\":\"x\",\"n\":1}\n\n{\"a\":\"y\"", ",\"n\":2}\r\n{\"a\":\"z\",\"n\":\"3\"}"]
+        {
+            let mut encoder =
+                flate2::write::GzEncoder::new(&mut bytes, flate2::Compression::fast());
             encoder.write_all(line.as_bytes()).unwrap();
             encoder.finish().unwrap();
         }

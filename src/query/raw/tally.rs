@@ -211,7 +211,8 @@ impl Quarantine {
             if let Some(folder) = self.path.parent() {
                 std::fs::create_dir_all(folder).map_err(|e| io_failure("create", folder, &e))?;
             }
-            let file = File::create(&self.path).map_err(|e| io_failure("create", &self.path, &e))?;
+            let file =
+                File::create(&self.path).map_err(|e| io_failure("create", &self.path, &e))?;
             let properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
                 .build();

@@ -262,6 +262,7 @@ fn signal_group(leader: u32, signal: Signal) {
     };
     // SAFETY: kill takes two numbers and touches no memory of this process. That the group has
     // gone already is no matter.
+    #[expect(unsafe_code, reason = "the standard library cannot signal a process group")]
     unsafe {
         libc::kill(-leader, signal);
     }

@@ -119,6 +119,7 @@ pub(super) struct JobLock(#[expect(dead_code, reason = "held for its lock")] Fil
 
 impl JobLock {
     /// Takes the lock; `None` if somebody else has it.
+    #[expect(clippy::disallowed_methods, reason = "a bounded wait for another process's look")]
     pub(super) fn take(jobs: &Path, name: &str) -> Outcome<Option<Self>> {
         // Beside the job's folder, which is removed when the job starts anew.
         let folder = jobs.join(".locks");
