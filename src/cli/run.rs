@@ -11,6 +11,8 @@ use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
 use crate::plan::{Plan, Verdict, plan};
+use crate::query::analysis::nearest;
+use crate::report::number::count;
 use crate::run::event::{EventSink, PlannedUnit, RunEvent};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{RunId, Status};
@@ -25,12 +27,12 @@ Examples:
   recctl run daily                       for yesterday
   recctl run daily --date 2026-03-01     for a day
   recctl run daily --force               do the day's work again
+  recctl run daily --select interactions make a table and what it is made from
   recctl run daily --dry-run             only list what would be done")]
 pub struct Args {
     /// The pipeline, as pipelines.yaml names it
     pipeline: String,
-    /// The day that the data is about [default: the last day of a sample made by this run, else
-    /// yesterday, UTC]
+    /// The day that the data is about [default: yesterday, UTC]
     #[arg(long, value_name = "YYYY-MM-DD")]
     date: Option<LogicalDate>,
     /// Do the day's work again even if nothing changed
@@ -39,6 +41,9 @@ pub struct Args {
     /// Set a variable of pipelines.yaml; may be given several times
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_var)]
     vars: Vec<(String, String)>,
+    /// Only these steps and what they need; several with commas
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    select: Vec<String>,
     /// List what would be done and stop
     #[arg(long)]
     dry_run: bool,
@@ -56,6 +61,7 @@ pub(super) fn parse_var(text: &str) -> Result<(String, String), String> {
 pub(super) async fn run(args: Args, app: &App) -> Ended {
     let given: BTreeMap<String, String> = args.vars.iter().cloned().collect();
     let pipeline = app.pipeline(&args.pipeline, &given).await?;
+    let pipeline = selected(&pipeline, &args.select)?;
     let target = app.target(true).await?;
     let services = &target.services;
     let events = app.reporter();
@@ -89,6 +95,21 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         Status::Running | Status::Failed | Status::UpstreamFailed => {
             failure.map_or(error::FAILED, |failure| error::code_of(failure.kind))
         }
+    })
+}
+
+fn selected(pipeline: &Arc<Pipeline>, names: &[String]) -> Outcome<Arc<Pipeline>> {
+    if names.is_empty() {
+        return Ok(Arc::clone(pipeline));
+    }
+    let whole = Pipeline::clone(pipeline);
+    whole.restricted_to(names).map(Arc::new).map_err(|unknown| {
+        let known: Vec<&str> = pipeline.steps.iter().map(|step| step.name.as_str()).collect();
+        let failure = Failure::new(FailureKind::Usage, format!("unknown step `{unknown}`"));
+        failure.with_hint(match nearest(unknown, known.iter().copied()) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("`{}` has {}", pipeline.name, known.join(", ")),
+        })
     })
 }
 
@@ -133,7 +154,8 @@ async fn first_sample(
     let lines = u64::from(days) * sample::LINES_PER_DAY;
     events.emit(RunEvent::Noticed {
         message: format!(
-            "the lake holds nothing yet: making a sample of {lines} events over {days} days, {} to {date} (`recctl sample` makes others)",
+            "the lake holds nothing yet: making a sample of {} events over {days} days, {} to {date} (`recctl sample` makes others)",
+            count(lines),
             date.minus(days.saturating_sub(1))
         ),
     });

@@ -82,7 +82,11 @@ pub async fn run(
         units: Vec::new(),
         failure: None,
     };
-    dispatcher.dispatch(options.parallel.max(1), &cancel).await?;
+    let dispatched = dispatcher.dispatch(options.parallel.max(1), &cancel).await;
+    // What keeps a run from going on (a state store that is gone, a panic) is its failure too.
+    if let Err(failure) = dispatched {
+        dispatcher.failure.get_or_insert(failure);
+    }
     let made = Arc::clone(&dispatcher.performer);
     let status = match (&dispatcher.failure, cancel.is_cancelled()) {
         (Some(failure), _) if failure.kind == FailureKind::Cancelled => Status::Cancelled,

@@ -196,6 +196,11 @@ impl Performer {
                 tracing::warn!(%failure, "could not remove a training set");
             }
         }
+        for file in self.made.left_over() {
+            if let Err(failure) = lake.remove_file(&file).await {
+                tracing::warn!(%failure, "could not remove a file that nobody will see");
+            }
+        }
         let scratch = self.services.scratch.join(self.run.as_str());
         if let Err(error) = std::fs::remove_dir_all(&scratch)
             && error.kind() != std::io::ErrorKind::NotFound

@@ -40,6 +40,27 @@ impl Pipeline {
     }
 }
 
+impl Pipeline {
+    /// The same pipeline with these steps and all that they need. Errors: a name that is no step's.
+    pub fn restricted_to<'a>(mut self, names: &'a [String]) -> Result<Self, &'a str> {
+        if let Some(unknown) = names.iter().find(|name| self.step(name).is_none()) {
+            return Err(unknown);
+        }
+        let mut wanted: BTreeSet<Name> = BTreeSet::new();
+        // Steps stand after what they need, so one pass from the end finds all.
+        for step in self.steps.iter().rev() {
+            if names.iter().any(|name| *name == step.name.as_str()) {
+                wanted.insert(step.name.clone());
+            }
+            if wanted.contains(&step.name) {
+                wanted.extend(step.needs().into_iter().cloned());
+            }
+        }
+        self.steps.retain(|step| wanted.contains(&step.name));
+        Ok(self)
+    }
+}
+
 impl Step {
     /// Names of the steps that this one needs done.
     pub fn needs(&self) -> Vec<&Name> {

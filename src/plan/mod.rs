@@ -220,7 +220,7 @@ fn gaps(
     let before = wanted.iter().filter(|day| **day < first).count();
     if before > 0 {
         notices.push(format!(
-            "raw input begins on {first}: the window of {} days is {before} days short",
+            "raw input begins on {first}: the window of {} days is {before} short",
             pipeline.split.window
         ));
     }

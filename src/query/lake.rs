@@ -135,6 +135,12 @@ impl Lake {
         Ok(paths)
     }
 
+    /// Removes a file.
+    pub async fn remove_file(&self, path: &str) -> Outcome<()> {
+        let removed = self.store.delete(&StorePath::from(path)).await;
+        removed.map_err(|error| store_failure("remove", path, &error))
+    }
+
     /// Removes all files below a folder. A folder that is not there is no error.
     pub async fn remove_folder(&self, folder: &str) -> Outcome<()> {
         let failed = |error: object_store::Error| store_failure("remove", folder, &error);

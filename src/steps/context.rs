@@ -56,6 +56,7 @@ pub struct Staged {
 #[derive(Debug, Default)]
 pub struct Made {
     staged: Mutex<BTreeMap<(String, String), Staged>>,
+    published: Mutex<BTreeSet<(String, String)>>,
     outputs: Mutex<BTreeMap<Name, serde_json::Value>>,
     datasets: Mutex<BTreeSet<String>>,
     cutting: tokio::sync::Mutex<()>,
@@ -66,6 +67,23 @@ impl Made {
     pub fn stage(&self, staged: Staged) {
         let key = (staged.partition.table.clone(), staged.partition.key.clone());
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).insert(key, staged);
+    }
+
+    /// Marks a staged partition as visible.
+    pub fn published(&self, table: &str, key: &str) {
+        let key = (table.to_owned(), key.to_owned());
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    }
+
+    /// Files that were staged and never became visible.
+    pub fn left_over(&self) -> Vec<String> {
+        let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
+        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
+        staged
+            .iter()
+            .filter(|(key, _)| !published.contains(key))
+            .flat_map(|(_, staged)| staged.partition.files.iter().map(|file| file.path.clone()))
+            .collect()
     }
 
     /// A staged partition.

@@ -32,6 +32,9 @@ pub async fn publish(
         partitions.push(one.partition.clone());
     }
     context.services.catalog.publish(&entries, &partitions).await?;
+    for partition in &partitions {
+        context.made.published(&partition.table, &partition.key);
+    }
     let loads: Vec<TableLoad> = staged
         .iter()
         .filter(|one| one.warehouse)
@@ -43,12 +46,7 @@ pub async fn publish(
         })
         .collect();
     let rows: u64 = partitions.iter().filter(|p| p.table != QUARANTINE_TABLE).map(|p| p.rows).sum();
-    let mut report = StepReport {
-        rows_in: rows,
-        rows_out: rows,
-        generation: Some(context.run.to_string()),
-        ..StepReport::default()
-    };
+    let mut report = StepReport { rows_in: rows, rows_out: rows, ..StepReport::default() };
     if !loads.is_empty() {
         let count = loads.len();
         let batch = LoadBatch {

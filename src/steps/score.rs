@@ -117,7 +117,6 @@ pub async fn score(
         bytes_out: partitions.iter().flat_map(|p| &p.files).map(|file| file.bytes).sum(),
         peak_memory,
         content_hash: partitions.first().map(|partition| partition.content_hash.clone()),
-        generation: Some(context.run.to_string()),
         note: Some(format!(
             "{users} users, {} lists for unknown visitors",
             partitions.get(1).map_or(0, |p| p.rows / step.top.max(1) as u64)

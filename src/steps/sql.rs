@@ -180,7 +180,6 @@ async fn settle(
         bytes_out: written.bytes(),
         peak_memory: Some(peak_memory),
         content_hash: Some(written.hash.to_string()),
-        generation: Some(context.run.to_string()),
         ..StepReport::default()
     };
     if !sources.is_empty() {
