@@ -28,10 +28,15 @@ SELECT
     price,
     quantity,
     concat(visitor_id, '-', CAST(session_number AS VARCHAR)) AS session_id,
-    event_type IN ('view', 'search') AND coalesce(
-        max(CASE WHEN event_type = 'purchase' THEN ts END)
-            OVER (PARTITION BY visitor_id, session_number, item_id) >= ts,
-        false
-    ) AS converted,
+    event_type IN ('view', 'search') AND count(
+        CASE WHEN event_type = 'purchase' THEN 1 END
+    ) OVER later > 0 AS converted,
     $logical_date AS dt
 FROM numbered
+-- From the session's end on: a window with an order and a bounded frame is computed as the rows go
+-- by, one without holds all rows of the day in memory.
+WINDOW later AS (
+    PARTITION BY visitor_id, session_number, item_id
+    ORDER BY ts DESC, event_id DESC
+    ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+)

@@ -123,7 +123,7 @@ fn failure_of(error: &SampleError) -> Failure {
     let failure = Failure::new(kind, error.to_string());
     match error {
         SampleError::Occupied { .. } => {
-            failure.with_hint("choose other days, another --home, or remove the folder")
+            failure.with_hint("the lake holds raw input already: make the sample in another --home, or remove its folder `lake/raw` first")
         }
         _ => failure,
     }

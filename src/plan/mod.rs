@@ -140,7 +140,7 @@ pub fn plan(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Pl
     let with_input = demand.with_input(pipeline, &|source, partition| {
         facts.listings.get(&(source.clone(), partition)).is_some_and(|listing| listing.files > 0)
     });
-    refuse_empty(pipeline, date, &demand, &with_input, facts)?;
+    refuse_empty(pipeline, date, &demand, facts)?;
     let mut planner = Planner {
         pipeline,
         date,
@@ -161,7 +161,6 @@ fn refuse_empty(
     pipeline: &Pipeline,
     date: LogicalDate,
     demand: &Demand,
-    with_input: &BTreeSet<(Name, Partition)>,
     facts: &Facts,
 ) -> Outcome<()> {
     for (name, source) in &pipeline.sources {
@@ -180,16 +179,22 @@ fn refuse_empty(
             FailureKind::Input,
             format!("source `{name}` has no files{day}: looked for `{wanted}`"),
         );
-        return Err(failure.with_hint(match partition {
-            Partition::Day(_) => {
-                "choose a day that has data with --date, or make some with `recctl sample`"
+        let days = facts.listings.iter().filter(|((source, _), l)| source == name && l.files > 0);
+        let last = days.filter_map(|((_, partition), _)| partition.date()).max();
+        return Err(failure.with_hint(match (partition, last) {
+            (Partition::Day(_), Some(last)) => {
+                format!("the last day that has files is {last}: choose it with `--date {last}`")
             }
-            Partition::Whole => {
+            (Partition::Day(_), None) => {
+                "choose a day that has files with --date; `recctl sample` makes some to try"
+                    .to_owned()
+            }
+            (Partition::Whole, _) => {
                 "put the file there, or set the variable that its path is made of with --var"
+                    .to_owned()
             }
         }));
     }
-    let _ = with_input;
     Ok(())
 }
 

@@ -53,7 +53,7 @@ impl Lake {
             let location = StorePath::from_absolute_path(&path).map_err(|error| {
                 Failure::new(FailureKind::Usage, format!("`{text}` is not a path: {error}"))
             })?;
-            (&self.outside, location, text.clone())
+            (&self.outside, location, path.display().to_string())
         } else {
             (&self.store, StorePath::from(text.as_str()), format!("{}{text}", self.shown))
         };
@@ -87,7 +87,10 @@ impl Lake {
             .into_iter()
             .enumerate()
             .map(|(ordinal, meta)| RawFile {
-                shown: meta.location.to_string(),
+                shown: match outside {
+                    true => format!("/{}", meta.location),
+                    false => meta.location.to_string(),
+                },
                 location: meta.location,
                 bytes: meta.size,
                 ordinal,

@@ -23,7 +23,7 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 pub struct Limits {
     /// Threads that compute.
     pub threads: usize,
-    /// Bytes that the operators of one query may hold before they spill to disk.
+    /// Bytes that the operators of all queries together may hold before they spill to disk.
     pub memory: usize,
     /// Where they spill.
     pub spill: PathBuf,
@@ -34,6 +34,8 @@ pub struct Limits {
 pub struct QueryEngine {
     lake: Lake,
     limits: Limits,
+    /// One pool for all queries: the limit is the process's, not each query's.
+    pool: Arc<dyn MemoryPool>,
     runtime: Option<tokio::runtime::Runtime>,
 }
 
@@ -62,7 +64,12 @@ impl QueryEngine {
             .map_err(|error| {
                 Failure::new(FailureKind::Exhausted, format!("cannot start threads: {error}"))
             })?;
-        Ok(Self { lake, limits, runtime: Some(runtime) })
+        // The consumers are tracked so that an error says who held the memory.
+        let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
+            FairSpillPool::new(limits.memory),
+            std::num::NonZeroUsize::MIN.saturating_add(4),
+        ));
+        Ok(Self { lake, limits, pool, runtime: Some(runtime) })
     }
 
     /// The lake.
@@ -77,11 +84,7 @@ impl QueryEngine {
 
     /// A new session with the lake registered and nothing else.
     pub fn session(&self) -> Outcome<QuerySession> {
-        let pool = FairSpillPool::new(self.limits.memory);
-        // The consumers are tracked so that an error says who held the memory.
-        let tracked: Arc<dyn MemoryPool> =
-            Arc::new(TrackConsumersPool::new(pool, std::num::NonZeroUsize::MIN.saturating_add(4)));
-        let pool = Arc::new(PeakRecordingPool::new(tracked));
+        let pool = Arc::new(PeakRecordingPool::new(Arc::clone(&self.pool)));
         std::fs::create_dir_all(&self.limits.spill).map_err(|error| {
             crate::run::failure::io_failure("create", &self.limits.spill, &error)
         })?;

@@ -267,13 +267,13 @@ impl PartWriter {
             match text.split_once(':').map_or((text, ""), |(word, why)| (word, why.trim())) {
                 ("kept", "") => {}
                 ("duplicate", _) => self.written.duplicates += 1,
-                ("filtered", why) => match self.written.filtered.get_mut(why) {
+                ("filtered", why) if !why.is_empty() => match self.written.filtered.get_mut(why) {
                     Some(rows) => *rows += 1,
                     None => {
                         self.written.filtered.insert(why.to_owned(), 1);
                     }
                 },
-                ("quarantined", why) => self.refuse(&batch, row, why)?,
+                ("quarantined", why) if !why.is_empty() => self.refuse(&batch, row, why)?,
                 _ => {
                     let failure = Failure::new(
                         FailureKind::Usage,

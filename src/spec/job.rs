@@ -125,6 +125,13 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
                 problems.at(file, name, text, Some("keep one of the two".to_owned()));
             }
         }
+        for (name, range) in &tuning.value.ranges.0 {
+            if tuning.value.strategy == Strategy::Grid && range.value.cardinality().is_none() {
+                let text = format!("a grid cannot walk the continuous range of `{}`", name.value);
+                let hint = "give `categorical` values, or choose another strategy".to_owned();
+                problems.at(file, range, text, Some(hint));
+            }
+        }
         if tuning.value.trials.value == 0 || tuning.value.trials.value > 750 {
             let text = "expected 1 to 750 trials".to_owned();
             problems.at(file, &tuning.value.trials, text, None);

@@ -69,7 +69,7 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
         rows_in: rows,
         rows_out: items,
         generation: Some(generation),
-        note: Some(format!("{items} lists into `{table}`, visible")),
+        note: Some(format!("lists into `{table}`, visible now")),
         ..StepReport::default()
     })
 }

@@ -58,7 +58,11 @@ pub async fn publish(
             LoadOutcome::Loaded(rows) => rows,
             LoadOutcome::AlreadyLoaded => 0,
         };
-        report.note = Some(format!("{loaded} rows of {count} tables into the warehouse"));
+        report.note = Some(match (loaded, count) {
+            (0, _) => "the warehouse has it already".to_owned(),
+            (_, 1) => "one table into the warehouse too".to_owned(),
+            (_, count) => format!("{count} of the tables into the warehouse too"),
+        });
     }
     Ok(report)
 }

@@ -98,7 +98,12 @@ pub async fn score(
         partitions.push(partition);
     }
     context.services.catalog.publish(&tables, &partitions).await?;
-    let users = metrics.get("users").copied().unwrap_or_default();
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a count that went through a metric"
+    )]
+    let users = metrics.get("users").map_or(0, |users| *users as u64);
     let rows = partitions.first().map_or(0, |partition| partition.rows);
     let scored = Scored {
         recommendations: name.to_string(),
@@ -113,12 +118,13 @@ pub async fn score(
     )]
     let peak_memory = metrics.get(PEAK_MEMORY).map(|bytes| *bytes as u64);
     Ok(StepReport {
+        rows_in: users,
         rows_out: rows,
         bytes_out: partitions.iter().flat_map(|p| &p.files).map(|file| file.bytes).sum(),
         peak_memory,
         content_hash: partitions.first().map(|partition| partition.content_hash.clone()),
         note: Some(format!(
-            "{users} users, {} lists for unknown visitors",
+            "and {} lists for unknown visitors",
             partitions.get(1).map_or(0, |p| p.rows / step.top.max(1) as u64)
         )),
         ..StepReport::default()

@@ -11,9 +11,10 @@ use crate::pipeline::source::Source;
 use crate::pipeline::step::{QUARANTINE_TABLE, SqlStep};
 use crate::ports::{FileEntry, PartitionEntry, TableEntry};
 use crate::query::published::PublishedTable;
-use crate::query::raw::RawTable;
+use crate::query::raw::reader::RawFile;
 use crate::query::raw::tally::{FinishedQuarantine, Tally, quarantine_schema};
-use crate::query::session::{QuerySession, failure_of};
+use crate::query::raw::{self, RawTable};
+use crate::query::session::{QueryEngine, QuerySession, failure_of};
 use crate::query::write::{Destination, Written, stored_schema, write};
 use crate::query::{analysis, catalog_schema, checks, scan};
 use crate::run::event::Progress;
@@ -58,6 +59,7 @@ pub async fn make(
         register(&session, read.table.as_str(), Arc::new(table))?;
     }
     let mut total_bytes = 0;
+    let mut listed = Vec::new();
     for read in sources {
         let lake = query.lake();
         let mut files = Vec::new();
@@ -71,6 +73,7 @@ pub async fn make(
             file.ordinal = ordinal;
             total_bytes += file.bytes;
         }
+        listed.push((Arc::clone(&read.source), Arc::clone(&store), files.clone()));
         let table = RawTable::new(Arc::clone(&read.source), store, files, Arc::clone(&tally));
         register(&session, read.source.name.as_str(), Arc::new(table))?;
     }
@@ -100,6 +103,13 @@ pub async fn make(
         () = context.cancel.cancelled() => Err(Failure::new(FailureKind::Cancelled, "stopped on request")),
     };
     let outcome = match outcome {
+        Ok(made) => match read_rest(&query, listed, &tally).await {
+            Ok(()) => Ok(made),
+            Err(failure) => Err(failure),
+        },
+        Err(failure) => Err(failure),
+    };
+    let outcome = match outcome {
         Ok(made) => settle(context, name, sql, partition, sources, &tally, made).await,
         Err(failure) => Err(failure),
     };
@@ -110,6 +120,7 @@ pub async fn make(
             Ok(report)
         }
         Err(failure) => {
+            tally.abandon();
             // Nobody points at the files; they are only in the way.
             let removed = query.lake().remove_folder(&folder).await;
             if let Err(left) = removed {
@@ -118,6 +129,23 @@ pub async fn make(
             Err(failure)
         }
     }
+}
+
+/// Reads to their ends the files that the query did not.
+async fn read_rest(
+    query: &QueryEngine,
+    listed: Vec<(Arc<Source>, Arc<dyn object_store::ObjectStore>, Vec<RawFile>)>,
+    tally: &Arc<Tally>,
+) -> Outcome<()> {
+    let tally = Arc::clone(tally);
+    query
+        .compute(async move {
+            for (source, store, files) in &listed {
+                raw::read_rest(source, store, files, &tally).await?;
+            }
+            Ok(())
+        })
+        .await
 }
 
 struct Result {

@@ -305,7 +305,7 @@ mod tests {
         for (line, reason) in [
             (
                 r#"{"id":"a","ts":"19"#.to_owned(),
-                "cut off: the line ends inside a value at column 17",
+                "cut off: the line ends inside a value at column 18",
             ),
             ("<html>".to_owned(), "not JSON: expected value at column 1"),
             ("[1,2]".to_owned(), "not an object: expected one JSON object a line"),

@@ -41,6 +41,10 @@ pub struct Parser {
     tally: Arc<Tally>,
     builders: Vec<Builder>,
     rows: usize,
+    /// Whether the file's rows count: see [`Tally::begin`].
+    counts: bool,
+    /// Whether anybody still takes rows.
+    wanted: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +79,16 @@ impl Parser {
                     .map(Projected::Column),
             })
             .collect();
-        let mut parser = Self { source, projection, schema, tally, builders: Vec::new(), rows: 0 };
+        let mut parser = Self {
+            source,
+            projection,
+            schema,
+            tally,
+            builders: Vec::new(),
+            rows: 0,
+            counts: true,
+            wanted: true,
+        };
         parser.builders = parser.new_builders();
         parser
     }
@@ -95,7 +108,9 @@ impl Parser {
             .collect()
     }
 
-    /// Reads a whole file and hands over each batch; `emit` returns false to stop early.
+    /// Reads a whole file and hands over each batch; `emit` returns false once nobody takes rows any
+    /// more, as when a LIMIT is reached. The file is still read to its end then, so that each of its
+    /// rows is accounted for; only [`Tally::abandon`] ends it early.
     ///
     /// `bytes` is the file as stored; it is inflated here if its name ends in `.gz`. Errors: kind
     /// `Input` for a file that cannot be read to its end. A row that cannot be read is no error.
@@ -105,8 +120,34 @@ impl Parser {
         bytes: Box<dyn Read + Send>,
         emit: &mut dyn FnMut(RecordBatch) -> bool,
     ) -> Outcome<()> {
-        let counted = Counted { inner: bytes, tally: Arc::clone(&self.tally) };
-        let buffered = BufReader::with_capacity(BUFFER_BYTES, counted);
+        let source = self.source.name.to_string();
+        self.counts = self.tally.begin(&source, file.location.as_ref());
+        let outcome = self.read_counted(file, bytes, emit);
+        if self.counts {
+            if let Err(failure) = &outcome {
+                self.tally.fail(failure);
+            }
+            self.tally.end(&source, file.location.as_ref());
+        }
+        outcome
+    }
+
+    /// Whether anybody still takes rows.
+    pub fn is_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    fn read_counted(
+        &mut self,
+        file: &RawFile,
+        bytes: Box<dyn Read + Send>,
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
+        let bytes: Box<dyn Read + Send> = match self.counts {
+            true => Box::new(Counted { inner: bytes, tally: Arc::clone(&self.tally) }),
+            false => bytes,
+        };
+        let buffered = BufReader::with_capacity(BUFFER_BYTES, bytes);
         let mut lines: Box<dyn BufRead> = if file.shown.ends_with(".gz") {
             Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(buffered)))
         } else {
@@ -119,13 +160,15 @@ impl Parser {
                 self.read_csv(file, &mut *lines, delimiter, &mut counts, emit)
             }
         };
-        self.tally.count(self.source.name.as_str(), counts.0, counts.1);
+        if self.counts {
+            self.tally.count(self.source.name.as_str(), counts.0, counts.1);
+        }
         outcome
     }
 
     /// Hands over the last rows.
     pub fn finish(&mut self, emit: &mut dyn FnMut(RecordBatch) -> bool) -> Outcome<()> {
-        self.flush(emit).map(|_| ())
+        self.flush(emit)
     }
 
     fn read_json(
@@ -146,17 +189,15 @@ impl Parser {
             counts.0 += 1;
             let mut cells = Vec::new();
             match json::parse_line(&buffer, &source.columns, source.timezone, &mut cells) {
-                Ok(()) => {
-                    if !self.append(file, number, &cells, emit)? {
-                        return Ok(());
-                    }
-                }
+                Ok(()) => self.append(file, number, &cells, emit)?,
                 Err(reason) => {
                     counts.1 += 1;
                     self.refuse(file, number, &reason, &buffer)?;
                 }
             }
-            self.hand_over_counts(counts);
+            if !self.hand_over_counts(counts) {
+                return Ok(());
+            }
         }
         Ok(())
     }
@@ -217,29 +258,34 @@ impl Parser {
             number += taken.len() as u64;
             counts.0 += 1;
             match layout.parse_record(&record, delimiter, &source.columns, source.timezone) {
-                Ok(cells) => {
-                    if !self.append(file, first, &cells, emit)? {
-                        return Ok(());
-                    }
-                }
+                Ok(cells) => self.append(file, first, &cells, emit)?,
                 Err(reason) => {
                     counts.1 += 1;
                     self.refuse(file, first, &reason, &record)?;
                 }
             }
-            self.hand_over_counts(counts);
+            if !self.hand_over_counts(counts) {
+                return Ok(());
+            }
         }
     }
 
-    /// Lets progress be seen while a large file is read, without a lock a row.
-    fn hand_over_counts(&self, counts: &mut (u64, u64)) {
-        if counts.0 >= BATCH_ROWS as u64 {
-            self.tally.count(self.source.name.as_str(), counts.0, counts.1);
-            *counts = (0, 0);
+    /// Lets progress be seen while a large file is read, without a lock a row. Whether to go on.
+    fn hand_over_counts(&self, counts: &mut (u64, u64)) -> bool {
+        if counts.0 < BATCH_ROWS as u64 {
+            return true;
         }
+        if self.counts {
+            self.tally.count(self.source.name.as_str(), counts.0, counts.1);
+        }
+        *counts = (0, 0);
+        !self.tally.is_abandoned() && (self.counts || self.wanted)
     }
 
     fn refuse(&self, file: &RawFile, line: u64, reason: &str, raw: &[u8]) -> Outcome<()> {
+        if !self.counts {
+            return Ok(());
+        }
         self.tally.refuse(&Refused {
             source: self.source.name.as_str(),
             file: &file.shown,
@@ -255,7 +301,10 @@ impl Parser {
         line: u64,
         cells: &[Cell<'_>],
         emit: &mut dyn FnMut(RecordBatch) -> bool,
-    ) -> Outcome<bool> {
+    ) -> Outcome<()> {
+        if !self.wanted {
+            return Ok(());
+        }
         let line = i64::try_from(line).unwrap_or(i64::MAX);
         for builder in &mut self.builders {
             match builder {
@@ -266,12 +315,12 @@ impl Parser {
             }
         }
         self.rows += 1;
-        if self.rows >= BATCH_ROWS { self.flush(emit) } else { Ok(true) }
+        if self.rows >= BATCH_ROWS { self.flush(emit) } else { Ok(()) }
     }
 
-    fn flush(&mut self, emit: &mut dyn FnMut(RecordBatch) -> bool) -> Outcome<bool> {
+    fn flush(&mut self, emit: &mut dyn FnMut(RecordBatch) -> bool) -> Outcome<()> {
         if self.rows == 0 {
-            return Ok(true);
+            return Ok(());
         }
         let arrays: Vec<ArrayRef> = self
             .builders
@@ -291,7 +340,8 @@ impl Parser {
         })?;
         // `finish` drops the builders' room; new ones are made with it.
         self.builders = self.new_builders();
-        Ok(emit(batch))
+        self.wanted = emit(batch);
+        Ok(())
     }
 }
 

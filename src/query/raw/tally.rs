@@ -1,9 +1,10 @@
 //! Counts what a query reads of its sources, and keeps what cannot be read.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::{
@@ -14,6 +15,7 @@ use datafusion::arrow::error::ArrowError;
 use datafusion::parquet::arrow::ArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
+use tokio::sync::Notify;
 
 use crate::pipeline::interval::Partition;
 use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
@@ -22,12 +24,25 @@ use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 const ROWS_IN_MEMORY: usize = 4_096;
 
 /// What the sources of one query gave so far. Shared by all readers of the query.
+///
+/// Each file counts once, however often the query reads it: the first reader that begins it counts
+/// its rows and keeps its malformed ones, later readers do not.
 #[derive(Debug)]
 pub struct Tally {
+    files: Mutex<BTreeMap<(String, String), FileState>>,
+    ended: Notify,
+    abandoned: AtomicBool,
+    failure: Mutex<Option<Failure>>,
     rows: AtomicU64,
     bytes: AtomicU64,
     quarantine: Mutex<Quarantine>,
     malformed: Mutex<BTreeMap<String, SourceTally>>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FileState {
+    Reading,
+    Read,
 }
 
 /// Rows of one source.
@@ -59,11 +74,79 @@ impl Tally {
     /// `folder`.
     pub fn new(step: &str, partition: Partition, folder: &Path) -> Arc<Self> {
         Arc::new(Self {
+            files: Mutex::new(BTreeMap::new()),
+            ended: Notify::new(),
+            abandoned: AtomicBool::new(false),
+            failure: Mutex::new(None),
             rows: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             quarantine: Mutex::new(Quarantine::new(step, partition, folder)),
             malformed: Mutex::new(BTreeMap::new()),
         })
+    }
+
+    /// Begins a file; whether the caller is the one whose reading counts.
+    pub fn begin(&self, source: &str, file: &str) -> bool {
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (source.to_owned(), file.to_owned());
+        match files.entry(key) {
+            Entry::Occupied(_) => false,
+            Entry::Vacant(entry) => {
+                entry.insert(FileState::Reading);
+                true
+            }
+        }
+    }
+
+    /// Whether a file was begun.
+    pub fn is_begun(&self, source: &str, file: &str) -> bool {
+        let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.contains_key(&(source.to_owned(), file.to_owned()))
+    }
+
+    /// Ends a file that was begun.
+    pub fn end(&self, source: &str, file: &str) {
+        let key = (source.to_owned(), file.to_owned());
+        let mut files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+        files.insert(key, FileState::Read);
+        drop(files);
+        self.ended.notify_waiters();
+    }
+
+    /// Keeps the first failure of a reader: nobody listens to a reader whose rows are not wanted.
+    pub fn fail(&self, failure: &Failure) {
+        let mut first = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        first.get_or_insert_with(|| failure.clone());
+    }
+
+    /// Waits until every file that was begun is read to its end. Errors: the first failure of a
+    /// reader.
+    pub async fn all_ended(&self) -> Outcome<()> {
+        loop {
+            let ended = self.ended.notified();
+            let mut ended = std::pin::pin!(ended);
+            // From here on no notification is missed.
+            ended.as_mut().enable();
+            let reading = {
+                let files = self.files.lock().unwrap_or_else(PoisonError::into_inner);
+                files.values().any(|state| *state == FileState::Reading)
+            };
+            if !reading {
+                let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+                return failure.clone().map_or(Ok(()), Err);
+            }
+            ended.await;
+        }
+    }
+
+    /// Tells readers that nobody needs the counts any more, so that they may stop.
+    pub fn abandon(&self) {
+        self.abandoned.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether nobody needs the counts any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::Relaxed)
     }
 
     /// Rows read so far, of all sources.
