@@ -52,7 +52,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let target = app.target(false).await?;
     let services = &target.services;
     let table = match &args.table {
-        Some(table) => table.clone(),
+        Some(table) => known_table(services, table).await?,
         None => only_table(services).await?,
     };
     let (list, who) = find(services, &table, &args).await?;
@@ -100,6 +100,15 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     );
     super::print(&text);
     Ok(0)
+}
+
+async fn known_table(services: &Services, table: &str) -> Outcome<String> {
+    let tables = services.serving.tables().await?;
+    if tables.iter().any(|known| known == table) {
+        return Ok(table.to_owned());
+    }
+    Err(Failure::new(FailureKind::NotFound, format!("no served table `{table}`"))
+        .with_hint(format!("there is: {}", tables.join(", "))))
 }
 
 async fn only_table(services: &Services) -> Outcome<String> {

@@ -61,7 +61,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
                 Failure::new(FailureKind::NotFound, format!("no run `{run}`"))
                     .with_hint("`recctl runs` lists them")
             })?;
-            show(&found, app, state.steps(&found.id).await?);
+            show(&found, state.steps(&found.id).await?);
         }
     }
     Ok(0)
@@ -75,7 +75,7 @@ fn time_of(run: &RunRecord) -> String {
     })
 }
 
-fn show(run: &RunRecord, _app: &App, steps: Vec<crate::run::record::StepRecord>) {
+fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
     let mut lines = vec![
         format!("run       {}", run.id),
         format!("pipeline  {} for {}", run.pipeline, run.date),
@@ -101,7 +101,9 @@ fn show(run: &RunRecord, _app: &App, steps: Vec<crate::run::record::StepRecord>)
         "note",
     ])
     .right(&[4, 5, 6, 7]);
+    let mut left_out = Vec::new();
     for step in steps {
+        left_out.extend(step.report.reasons.clone());
         let seconds = step.finished.map_or(0, |f| (f - step.started).num_milliseconds());
         let note = match (&step.failure, &step.report.note) {
             (Some(failure), _) => failure.message.clone(),
@@ -130,5 +132,17 @@ fn show(run: &RunRecord, _app: &App, steps: Vec<crate::run::record::StepRecord>)
         ]);
     }
     lines.extend(table.lines());
+    let mut reasons: std::collections::BTreeMap<String, u64> = std::collections::BTreeMap::new();
+    for (reason, rows) in left_out {
+        *reasons.entry(reason).or_default() += rows;
+    }
+    if !reasons.is_empty() {
+        let mut table = Table::new(["rows left out", "rows"]).right(&[1]);
+        for (reason, rows) in reasons {
+            table.push([reason, count(rows)]);
+        }
+        lines.push(String::new());
+        lines.extend(table.lines());
+    }
     super::print(&lines.join("\n"));
 }

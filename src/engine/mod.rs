@@ -301,7 +301,12 @@ async fn summarize(
     let mut served: BTreeMap<String, Served> = BTreeMap::new();
     for step in &pipeline.steps {
         match &step.kind {
-            StepKind::Select(_) => {
+            // An old decision would read as if it had been made now.
+            StepKind::Select(_)
+                if summary.units.iter().any(|unit| {
+                    unit.unit.step == step.name && unit.status == Status::Succeeded
+                }) =>
+            {
                 summary.decision = performer.made().output::<Decision>(&step.name).ok();
             }
             StepKind::Load(load) => {
@@ -318,7 +323,11 @@ async fn summarize(
                     );
                 }
             }
-            StepKind::Sql(_) | StepKind::Train(_) | StepKind::Tune(_) | StepKind::Score(_) => {}
+            StepKind::Sql(_)
+            | StepKind::Train(_)
+            | StepKind::Tune(_)
+            | StepKind::Select(_)
+            | StepKind::Score(_) => {}
         }
     }
     summary.served = served.into_values().collect();

@@ -6,6 +6,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
 use datafusion::execution::SendableRecordBatchStream;
+use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
 
@@ -42,10 +43,16 @@ pub async fn file_schema(session: &QuerySession, path: &str) -> Outcome<SchemaRe
     Ok(Arc::clone(frame.schema().inner()))
 }
 
+/// Queries read: what changes tables or files goes through pipelines, where it is accounted for.
+fn read_only() -> SQLOptions {
+    SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
+}
+
 /// Runs a query over tables that are registered in the session and streams its rows.
 pub async fn stream(session: &QuerySession, sql: &str) -> Outcome<SendableRecordBatchStream> {
     let doing = "run the query";
-    let frame = session.context.sql(sql).await.map_err(|error| failure_of(error, doing))?;
+    let frame = session.context.sql_with_options(sql, read_only()).await;
+    let frame = frame.map_err(|error| failure_of(error, doing))?;
     frame.execute_stream().await.map_err(|error| failure_of(error, doing))
 }
 
