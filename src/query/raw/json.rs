@@ -309,7 +309,7 @@ mod tests {
             ),
             ("<html>".to_owned(), "not JSON: expected value at column 1"),
             ("[1,2]".to_owned(), "not an object: expected one JSON object a line"),
-            (format!("{{{good}}} trailing"), "not JSON: trailing characters at column 44"),
+            (format!("{{{good}}} trailing"), "not JSON: trailing characters at column 40"),
             (
                 format!(r#"{{{good},"price":"n/a"}}"#),
                 "wrong type: column `price` expected double, found string \"n/a\"",

@@ -11,7 +11,7 @@ use crate::run::event::FinishedUnit;
 use crate::run::record::RowCounts;
 
 /// Reasons that are told; the rest is in the quarantine and in the tables.
-const REASONS_TOLD: usize = 8;
+const REASONS_TOLD: usize = 3;
 
 /// The way to the rows that were kept aside.
 const LOOK: &str = "recctl query \"SELECT file, line, reason, raw FROM quarantine LIMIT 10\"";
