@@ -126,6 +126,10 @@ fn listing(plan: &Plan, app: &App) -> String {
         .collect();
     let paint = crate::report::Paint::new(app.colour);
     let mut lines = plan.notices.clone();
+    if to_do.is_empty() {
+        lines.push(format!("nothing to do: {} units unchanged", plan.actions.len()));
+        return lines.join("\n");
+    }
     lines.extend(crate::report::summary::plan_lines(
         &to_do,
         plan.actions.len() - to_do.len(),
