@@ -3,5 +3,7 @@
 mod cli;
 mod contract;
 mod e2e;
+mod engine;
 mod layering;
 mod sandbox;
+mod specs;

@@ -59,10 +59,8 @@ fn imports_go_down() {
 #[test]
 fn every_module_has_a_layer() {
     let text = include_str!("../src/lib.rs");
-    let declared: Vec<&str> = text
-        .lines()
-        .filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';'))
-        .collect();
+    let declared: Vec<&str> =
+        text.lines().filter_map(|line| line.strip_prefix("pub mod ")?.strip_suffix(';')).collect();
     let listed: Vec<&str> = LAYERS.concat();
     assert_eq!(declared, listed, "src/lib.rs and this list name the layers from top to bottom");
 }
@@ -74,7 +72,11 @@ fn catches_what_it_should() {
         ("query/scan.rs", "\nuse crate::models::train;", Some("2: `query` may not use `models`")),
         ("query/scan.rs", "use super::super::sample;", Some("1: `query` may not use `sample`")),
         ("query/raw/mod.rs", "use super::super::sample;", Some("1: `query` may not use `sample`")),
-        ("engine/mod.rs", "fn f() { crate::report::x() }", Some("1: `engine` may not use `report`")),
+        (
+            "engine/mod.rs",
+            "fn f() { crate::report::x() }",
+            Some("1: `engine` may not use `report`"),
+        ),
         (
             "plan/mod.rs",
             "use crate::{\n    pipeline::name::Name,\n    engine::{run, gather},\n};",
@@ -83,7 +85,11 @@ fn catches_what_it_should() {
         ("models/mod.rs", "use crate::run::failure;", Some("1: `models` may not use `run`")),
         ("spec/yaml.rs", "use crate::ports::Clock;", Some("1: `spec` may not use `ports`")),
         ("cli/run.rs", "use crate::adapters::local;", Some("1: `cli` may not use `adapters`")),
-        ("settings/mod.rs", "use crate::report::Table;", Some("1: `settings` may use only `report::OutputMode`")),
+        (
+            "settings/mod.rs",
+            "use crate::report::Table;",
+            Some("1: `settings` may use only `report::OutputMode`"),
+        ),
         (
             "adapters/aws/glue.rs",
             "use crate::adapters::local::Database;",
@@ -94,7 +100,11 @@ fn catches_what_it_should() {
             "use super::super::local::Database;",
             Some("1: `adapters::aws` may not use `adapters::local`"),
         ),
-        ("steps/sql.rs", "fn f() {\n println!(\"x\");\n}", Some("2: `println!` is for report and cli")),
+        (
+            "steps/sql.rs",
+            "fn f() {\n println!(\"x\");\n}",
+            Some("2: `println!` is for report and cli"),
+        ),
         (
             "steps/sql.rs",
             "#[cfg(test)]\nmod tests {\n    use super::super::super::cli;\n}",
@@ -104,7 +114,11 @@ fn catches_what_it_should() {
         ("run/record.rs", "use crate::pipeline::name::Name;", None),
         ("steps/sql.rs", "#[cfg(test)]\nmod tests {\n    use super::super::context;\n}", None),
         ("run/record.rs", "// use crate::report::Table;\n/* crate::cli */", None),
-        ("run/record.rs", "const A: &str = \"crate::cli\"; const B: &str = r#\"\"crate::cli\"#;", None),
+        (
+            "run/record.rs",
+            "const A: &str = \"crate::cli\"; const B: &str = r#\"\"crate::cli\"#;",
+            None,
+        ),
         ("run/record.rs", "fn f<'a>(c: char) -> bool { c == '\"' || c == '\\'' }", None),
         ("settings/mod.rs", "use crate::report::OutputMode;", None),
         ("app/mod.rs", "use crate::adapters::local::LocalTarget;", None),
@@ -228,12 +242,7 @@ fn paths(tokens: &[Token], own: &[String]) -> Vec<(usize, Vec<String>)> {
 }
 
 /// Follows a path, through braces, until it is two segments long.
-fn branches(
-    tokens: &[Token],
-    at: usize,
-    base: &[String],
-    found: &mut Vec<(usize, Vec<String>)>,
-) {
+fn branches(tokens: &[Token], at: usize, base: &[String], found: &mut Vec<(usize, Vec<String>)>) {
     let Some(token) = tokens.get(at) else { return };
     if token.text == "{" {
         let mut depth = 0;
