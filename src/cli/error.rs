@@ -61,9 +61,10 @@ pub fn report(failure: &Failure, app: &App) -> ExitCode {
     ExitCode::from(code_of(failure.kind))
 }
 
-#[expect(clippy::print_stderr, reason = "the one place where a command's failure is told")]
+/// Nobody may be listening, which is no reason to fail in another way.
 fn eprint_line(text: &str) {
-    eprintln!("{text}");
+    use std::io::Write;
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Lets warnings of the libraries and of recctl itself through to standard error; `RUST_LOG` asks

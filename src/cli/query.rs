@@ -4,8 +4,8 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Ended;
-use crate::app::{App, open_tables};
-use crate::query::scan;
+use crate::app::{App, Target, open_tables};
+use crate::query::{analysis, scan};
 use crate::report::Table;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -41,16 +41,18 @@ pub enum Format {
 pub(super) async fn run(args: Args, app: &App) -> Ended {
     let target = app.target(false).await?;
     let session = open_tables(&target.services).await?;
-    let mut stream =
-        scan::stream(&session, &args.sql).await.map_err(|failure| match failure.hint {
-            None => failure.with_hint("`recctl tables` lists tables, `recctl tables NAME` columns"),
-            Some(_) => failure,
-        })?;
+    let mut stream = match scan::stream(&session, &args.sql).await {
+        Ok(stream) => stream,
+        Err(failure) => return Err(explain(failure, &target, &args.sql).await),
+    };
     let schema = stream.schema();
     let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
     let mut rows = 0;
     let mut first = true;
     while let Some(batch) = scan::next(&mut stream).await? {
+        if batch.num_rows() == 0 {
+            continue;
+        }
         match args.format {
             Format::Json => super::print(&as_json(&batch)?),
             Format::Csv => super::print(&as_csv(&batch, first)?),
@@ -65,6 +67,9 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         first = false;
         rows += batch.num_rows();
     }
+    if first && args.format == Format::Csv {
+        super::print(&as_csv(&RecordBatch::new_empty(schema), true)?);
+    }
     if args.format == Format::Table {
         super::print(&table.lines().join("\n"));
         if rows > args.limit {
@@ -72,6 +77,28 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         }
     }
     Ok(0)
+}
+
+/// Says which table is not there, and which was probably meant.
+async fn explain(failure: Failure, target: &Target, sql: &str) -> Failure {
+    let failure = match failure.hint {
+        None => failure.with_hint("`recctl tables` lists tables, `recctl tables NAME` columns"),
+        Some(_) => failure,
+    };
+    let (Ok(facts), Ok(tables)) = (analysis::parse(sql), target.services.catalog.tables().await)
+    else {
+        return failure;
+    };
+    let known = |name: &str| tables.iter().any(|table| table.name == name);
+    let Some(unknown) = facts.tables.iter().find(|table| !known(&table.name)) else {
+        return failure;
+    };
+    let names = tables.iter().map(|table| table.name.as_str());
+    let told = Failure::new(failure.kind, format!("unknown table `{}`", unknown.name));
+    match analysis::nearest(&unknown.name, names) {
+        Some(near) => told.with_hint(format!("did you mean `{near}`?")),
+        None => told.with_hint("`recctl tables` lists them"),
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> Failure {

@@ -24,11 +24,11 @@ use crate::run::record::{RunId, Status};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  recctl run daily                       for yesterday
-  recctl run daily --date 2026-03-01     for a day
-  recctl run daily --force               do the day's work again
-  recctl run daily --select interactions make a table and what it is made from
-  recctl run daily --dry-run             only list what would be done")]
+  recctl run daily                        for yesterday
+  recctl run daily --date 2026-03-01      for a day
+  recctl run daily --force                do the day's work again
+  recctl run daily --select interactions  make a table and what it is made from
+  recctl run daily --dry-run              only list what would be done")]
 pub struct Args {
     /// The pipeline, as pipelines.yaml names it
     pipeline: String,
@@ -126,6 +126,10 @@ fn listing(plan: &Plan, app: &App) -> String {
         .collect();
     let paint = crate::report::Paint::new(app.colour);
     let mut lines = plan.notices.clone();
+    if to_do.is_empty() {
+        lines.push(format!("nothing to do: {} units unchanged", plan.actions.len()));
+        return lines.join("\n");
+    }
     lines.extend(crate::report::summary::plan_lines(
         &to_do,
         plan.actions.len() - to_do.len(),

@@ -154,6 +154,7 @@ mod tests {
                 keep: 1,
                 names: None,
             }),
+            mentions: Vec::new(),
             after: after.iter().map(|name| Name::new(*name).unwrap()).collect(),
         }
     }

@@ -2,7 +2,10 @@
 
 use super::job::Job;
 use super::name::Name;
+use super::query::Mention;
 
+/// The file that says what a project is.
+pub const PROJECT_FILE: &str = "pipelines.yaml";
 /// The column that partitions a table by day.
 pub const PARTITION_COLUMN: &str = "dt";
 /// The column by which a query says what becomes of each row that it read; it is never stored.
@@ -19,6 +22,8 @@ pub struct Step {
     pub kind: StepKind,
     /// Steps that must be done before, beyond those that it reads from.
     pub after: Vec<Name>,
+    /// Columns and conditions that the project's file names of the step, and where, for messages.
+    pub mentions: Vec<Mention>,
 }
 
 /// What a step does.

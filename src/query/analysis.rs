@@ -16,6 +16,7 @@ use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
 
+use super::checks::{CHECKED_TABLE, condition};
 use super::published::table_schema;
 use super::raw::source_schema;
 use super::session::config;
@@ -24,7 +25,9 @@ use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
-use crate::pipeline::step::{Check, FATE_COLUMN, PARTITION_COLUMN, ReadFrom, SqlStep, StepKind};
+use crate::pipeline::step::{
+    Check, FATE_COLUMN, PARTITION_COLUMN, PROJECT_FILE, ReadFrom, SqlStep, Step, StepKind,
+};
 use crate::pipeline::variable::{Value, Variables};
 use crate::run::failure::Problem;
 
@@ -35,13 +38,15 @@ pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
         Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| QueryProblem {
             line: position(error.location.line),
             column: position(error.location.column),
-            message: error.message,
+            message: lowered(&error.message),
         })?;
     let mut statements = DFParser::parse_sql(text).map_err(|error| parse_problem(&error, text))?;
     let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
+        let mut rest = tokens.iter().skip_while(|token| token.token != Token::SemiColon).skip(1);
+        let second = rest.find(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
         return Err(QueryProblem {
-            line: 1,
-            column: 1,
+            line: second.map_or(1, |token| position(token.span.start.line)),
+            column: second.map_or(1, |token| position(token.span.start.column)),
             message: "expected exactly one statement in the file".to_owned(),
         });
     };
@@ -125,16 +130,19 @@ fn parse_problem(error: &DataFusionError, text: &str) -> QueryProblem {
         Some((what, place)) => {
             let (line, column) = place.split_once(", Column: ").unwrap_or((place, "1"));
             let number = |text: &str| text.trim().parse().unwrap_or(1);
-            QueryProblem { line: number(line), column: number(column), message: what.to_owned() }
+            QueryProblem { line: number(line), column: number(column), message: lowered(what) }
         }
         None => {
             // The end of the text is where the parser stood.
             let line = text.lines().count().max(1);
             let column = text.lines().last().map_or(1, |line| line.chars().count() + 1);
-            QueryProblem { line, column, message }
+            QueryProblem { line, column, message: lowered(&message) }
         }
     }
 }
+
+/// Notes of the planner that are told at most.
+const MOST_NOTES: usize = 4;
 
 /// Schemas of a pipeline's tables, as SQL sees them.
 pub type Schemas = BTreeMap<Name, SchemaRef>;
@@ -153,11 +161,11 @@ pub async fn check(pipeline: &Pipeline) -> Result<Schemas, Vec<Problem>> {
         if sql.reads.iter().any(|read| !schemas.contains_key(&read.name)) {
             continue;
         }
-        match check_step(sql, &schemas, &pipeline.variables).await {
+        match check_step(step, sql, &schemas, &pipeline.variables).await {
             Ok(schema) => {
                 schemas.insert(step.name.clone(), schema);
             }
-            Err(problem) => problems.push(*problem),
+            Err(found) => problems.extend(found),
         }
     }
     for step in &pipeline.steps {
@@ -167,17 +175,8 @@ pub async fn check(pipeline: &Pipeline) -> Result<Schemas, Vec<Problem>> {
         {
             for column in [&names.key, &names.column] {
                 if schema.column_with_name(column).is_none() {
-                    problems.push(Problem {
-                        file: "pipelines.yaml".to_owned(),
-                        line: 1,
-                        column: 1,
-                        length: 1,
-                        message: format!(
-                            "step `{}`: table `{}` has no column `{column}`",
-                            step.name, names.table
-                        ),
-                        hint: None,
-                    });
+                    let message = format!("table `{}` has no column `{column}`", names.table);
+                    problems.push(in_project(step, column, message, Some(instead(column, schema))));
                 }
             }
         }
@@ -185,45 +184,64 @@ pub async fn check(pipeline: &Pipeline) -> Result<Schemas, Vec<Problem>> {
     if problems.is_empty() { Ok(schemas) } else { Err(problems) }
 }
 
+/// The columns that may have been meant.
+fn instead(column: &str, schema: &SchemaRef) -> String {
+    let names: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    match nearest(column, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("expected one of `{}`", names.join("`, `")),
+    }
+}
+
+/// A problem of something that the project's file names of a step.
+fn in_project(step: &Step, name: &str, message: String, hint: Option<String>) -> Problem {
+    let mention = step.mentions.iter().find(|mention| mention.name == name);
+    let (line, column) = mention.map_or((1, 1), |mention| (mention.line, mention.column));
+    let length = mention.map_or(1, |mention| mention.name.chars().count());
+    Problem { file: PROJECT_FILE.to_owned(), line, column, length, message, hint }
+}
+
 async fn check_step(
+    step: &Step,
     sql: &SqlStep,
     schemas: &Schemas,
     variables: &Variables,
-) -> Result<SchemaRef, Box<Problem>> {
+) -> Result<SchemaRef, Vec<Problem>> {
     let context = SessionContext::new_with_config(config(1));
     for read in &sql.reads {
         if let Some(schema) = schemas.get(&read.name) {
             let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
-            context.register_table(read.name.as_str(), table).map_err(|e| problem(&e, sql))?;
+            context
+                .register_table(read.name.as_str(), table)
+                .map_err(|e| vec![problem(&e, sql)])?;
         }
     }
     // Any date does: only types matter here.
     let date = LogicalDate::new(chrono::NaiveDate::default());
     let plan = plan(&context, &sql.text, parameters(Partition::Day(date), date, "run", variables))
         .await
-        .map_err(|error| problem(&error, sql))?;
+        .map_err(|error| vec![problem(&error, sql)])?;
     let schema = plan.schema().inner();
-    let say = |message: String, hint: &str| {
-        Box::new(Problem {
-            file: sql.file.clone(),
-            line: 1,
-            column: 1,
-            length: 1,
-            message,
-            hint: Some(hint.to_owned()),
-        })
+    let say = |word: &str, message: String, hint: &str| {
+        let mention = last_word(word, &sql.text).or_else(|| last_word("select", &sql.text));
+        let (line, column) = mention.as_ref().map_or((1, 1), |it| (it.line, it.column));
+        let length = mention.map_or(1, |it| it.name.chars().count());
+        let (file, hint) = (sql.file.clone(), Some(hint.to_owned()));
+        vec![Problem { file, line, column, length, message, hint }]
     };
     if sql.partitioned {
         match schema.column_with_name(PARTITION_COLUMN) {
             Some((_, field)) if *field.data_type() == DataType::Date32 => {}
             Some((_, field)) => {
                 return Err(say(
+                    PARTITION_COLUMN,
                     format!("column `dt` is {}, expected a date", field.data_type()),
                     "select `$logical_date AS dt`",
                 ));
             }
             None => {
                 return Err(say(
+                    PARTITION_COLUMN,
                     "the query makes no column `dt`, by which the table is partitioned".to_owned(),
                     "select `$logical_date AS dt`, or take `partition_by` out of the step",
                 ));
@@ -234,32 +252,65 @@ async fn check_step(
         && !matches!(fate.data_type(), DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
     {
         return Err(say(
+            FATE_COLUMN,
             format!("column `_fate` is {}, expected text", fate.data_type()),
             "make it `kept`, `duplicate`, `filtered: <why>` or `quarantined: <why>`",
         ));
     }
     let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
     let visible = table_schema(&stored_schema(schema, partition), sql.partitioned);
-    let checked = sql.checks.iter().filter_map(|check| match check {
-        Check::NotNull(columns) => Some(columns),
-        Check::MinRows(_) | Check::Expression(_) => None,
-    });
-    for column in checked.flatten().chain(&sql.unique_key) {
+    let mut problems = Vec::new();
+    for column in &sql.unique_key {
         if visible.column_with_name(column).is_none() {
-            let names: Vec<&str> = visible.fields().iter().map(|f| f.name().as_str()).collect();
-            let near = nearest(column, names.iter().copied());
-            return Err(say(
-                format!(
-                    "a check or unique key names column `{column}`, which the query does not make"
-                ),
-                &near.map_or_else(
-                    || format!("it makes {}", names.join(", ")),
-                    |near| format!("did you mean `{near}`?"),
-                ),
-            ));
+            let message = format!(
+                "the unique key names column `{column}`, which `{}` does not make",
+                sql.file
+            );
+            problems.push(in_project(step, column, message, Some(instead(column, &visible))));
         }
     }
-    Ok(visible)
+    for check in &sql.checks {
+        match check {
+            Check::NotNull(columns) => {
+                for column in columns {
+                    if visible.column_with_name(column).is_none() {
+                        let message = format!(
+                            "a check names column `{column}`, which `{}` does not make",
+                            sql.file
+                        );
+                        problems.push(in_project(
+                            step,
+                            column,
+                            message,
+                            Some(instead(column, &visible)),
+                        ));
+                    }
+                }
+            }
+            Check::Expression(expression) => {
+                if let Err(error) = plan_check(&visible, expression).await {
+                    let mut told = problem(&error, sql);
+                    if let DataFusionError::SQL(..) = error.find_root() {
+                        told.message = parse_problem(&error, expression).message;
+                    }
+                    // People do not know the table by this name.
+                    let own = format!("{CHECKED_TABLE}.");
+                    told.hint = told.hint.map(|hint| hint.replace(&own, ""));
+                    let message = format!("the check is no condition: {}", told.message);
+                    problems.push(in_project(step, expression, message, told.hint));
+                }
+            }
+            Check::MinRows(_) => {}
+        }
+    }
+    if problems.is_empty() { Ok(visible) } else { Err(problems) }
+}
+
+/// Plans the query that a condition is checked by.
+async fn plan_check(table: &SchemaRef, expression: &str) -> Result<LogicalPlan, DataFusionError> {
+    let context = SessionContext::new_with_config(config(1));
+    context.register_table(CHECKED_TABLE, Arc::new(EmptyTable::new(Arc::clone(table))))?;
+    plan(&context, &condition(expression), HashMap::new()).await
 }
 
 /// Plans a statement with parameters filled in and types checked.
@@ -314,10 +365,12 @@ pub fn instant_type() -> DataType {
     DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
-fn problem(error: &DataFusionError, sql: &SqlStep) -> Box<Problem> {
+fn problem(error: &DataFusionError, sql: &SqlStep) -> Problem {
     let whole = error.find_root().strip_backtrace();
     let mut message = whole.lines().next().unwrap_or_default().to_owned();
-    for prefix in ["Error during planning: ", "Schema error: ", "type_coercion\n"] {
+    let prefixes =
+        ["Error during planning: ", "Schema error: ", "type_coercion\n", "Internal error: "];
+    for prefix in prefixes {
         message = message.replace(prefix, "");
     }
     let (mut line, mut column, mut length) = (1, 1, 1);
@@ -332,9 +385,10 @@ fn problem(error: &DataFusionError, sql: &SqlStep) -> Box<Problem> {
             }
             placed = true;
         }
-        let notes = diagnostic.notes.iter().map(|note| note.message.clone());
-        let helps = diagnostic.helps.iter().map(|help| help.message.clone());
-        hint = notes.chain(helps).next();
+        let notes = diagnostic.notes.iter().map(|note| note.message.as_str());
+        let helps = diagnostic.helps.iter().map(|help| help.message.as_str());
+        let told: Vec<&str> = notes.chain(helps).take(MOST_NOTES).collect();
+        hint = (!told.is_empty()).then(|| told.join("; "));
     }
     if !placed && let Some(mention) = named_in(&message, &sql.text) {
         (line, column, length) = (mention.line, mention.column, mention.name.chars().count());
@@ -345,36 +399,65 @@ fn problem(error: &DataFusionError, sql: &SqlStep) -> Box<Problem> {
         hint = Some(format!("did you mean {}", rest.trim()));
         message = first.trim_end_matches('.').to_owned();
     }
-    let mut characters = message.chars();
-    let message = match characters.next() {
-        Some(first) => first.to_lowercase().chain(characters).collect(),
-        None => message,
-    };
+    // Of a function that fits none of its kinds, every kind is told; the first shows what is meant.
+    if let Some((first, kinds)) = message.clone().split_once(", errors: ") {
+        hint = kinds
+            .split(".,")
+            .next()
+            .and_then(|kind| kind.split(",Function").next())
+            .map(str::to_owned);
+        message = first.to_owned();
+    }
+    let (message, hint) = (lowered(&message), hint.map(|hint| lowered(&hint)));
     let hint = hint.map(|hint: String| {
         hint.trim_end_matches('.').replace("Possible column", "possible columns:")
     });
-    Box::new(Problem { file: sql.file.clone(), line, column, length, message, hint })
+    Problem { file: sql.file.clone(), line, column, length, message, hint }
 }
 
-/// Finds the first word in quotes of a message that is also a word of the statement.
-fn named_in(message: &str, text: &str) -> Option<Mention> {
+/// The text with a small letter at its beginning.
+fn lowered(text: &str) -> String {
+    let mut characters = text.chars();
+    match characters.next() {
+        Some(first) => first.to_lowercase().chain(characters).collect(),
+        None => String::new(),
+    }
+}
+
+/// Finds where a word stands last in a statement: what a query makes is said at its end.
+fn last_word(word: &str, text: &str) -> Option<Mention> {
     let dialect = GenericDialect {};
     let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().ok()?;
-    let words =
-        message.split(['\'', '`', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2);
-    for word in words {
+    let found = tokens.iter().rev().find(|token| match &token.token {
+        Token::Word(known) => known.value.eq_ignore_ascii_case(word),
+        _ => false,
+    });
+    found.map(|token| at(word, token))
+}
+
+/// Finds the first word of a message that is also a word of the statement: one in quotes, else any
+/// that is no keyword.
+fn named_in(message: &str, text: &str) -> Option<Mention> {
+    use datafusion::sql::sqlparser::keywords::Keyword;
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().ok()?;
+    let find = |word: &str, keywords: bool| {
         let found = tokens.iter().find(|token| match &token.token {
             Token::Word(known) => {
                 known.value.eq_ignore_ascii_case(word)
-                    && known.keyword == datafusion::sql::sqlparser::keywords::Keyword::NoKeyword
+                    && (keywords || known.keyword == Keyword::NoKeyword)
             }
             _ => false,
         });
-        if let Some(token) = found {
-            return Some(at(word, token));
-        }
-    }
-    None
+        found.map(|token| at(word, token))
+    };
+    let quoted = message.split(['\'', '`', '"']).skip(1).step_by(2);
+    let mut plain =
+        message.split(['\'', '`', '"', ' ', '(', ')', ',', '.']).filter(|word| word.len() > 2);
+    quoted
+        .flat_map(|words| words.split('.').rev())
+        .find_map(|word| find(word, true))
+        .or_else(|| plain.find_map(|word| find(word, false)))
 }
 
 /// The candidate that is nearest to `name`, if one is near enough to have been meant.

@@ -41,10 +41,8 @@ pub async fn run(
                 format!("rows fewer than the {rows} that it should have"),
                 format!("SELECT greatest({rows} - count(*), 0) FROM checked"),
             )),
-            Check::Expression(expression) => conditions.push((
-                format!("rows where `{expression}` does not hold"),
-                format!("SELECT count(*) FROM checked WHERE NOT ({expression})"),
-            )),
+            Check::Expression(expression) => conditions
+                .push((format!("rows where `{expression}` does not hold"), condition(expression))),
         }
     }
     if conditions.is_empty() {
@@ -52,7 +50,7 @@ pub async fn run(
     }
     let doing = format!("check `{name}`");
     context
-        .register_table("checked", Arc::new(staged))
+        .register_table(CHECKED_TABLE, Arc::new(staged))
         .map_err(|error| failure_of(error, &doing))?;
     let mut broken = Vec::new();
     for (what, query) in conditions {
@@ -80,6 +78,14 @@ pub async fn run(
     let message = format!("`{name}` does not pass its checks: {}", broken.join("; "));
     Err(Failure::new(FailureKind::Quality, message)
         .with_hint("nothing was published; the tables are as they were before"))
+}
+
+/// The name under which checks know the table.
+pub const CHECKED_TABLE: &str = "checked";
+
+/// The query that counts the rows in which a condition does not hold.
+pub fn condition(expression: &str) -> String {
+    format!("SELECT count(*) FROM {CHECKED_TABLE} WHERE NOT ({expression})")
 }
 
 /// Quotes an identifier for SQL.

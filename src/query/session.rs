@@ -168,7 +168,7 @@ pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => FailureKind::Transient,
         _ => FailureKind::Step,
     };
-    let root = error.find_root().strip_backtrace();
+    let root = error.find_root().message().into_owned();
     let failure = Failure::new(kind, format!("cannot {doing}: {}", first_line(&root)));
     match kind {
         FailureKind::Exhausted => failure.with_hint(

@@ -9,22 +9,21 @@ use super::yaml::{Entries, Spanned, one_of, read};
 use crate::pipeline::graph::{Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
 use crate::pipeline::name::Name;
-use crate::pipeline::query::{QueryFacts, QueryProblem};
+use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
 use crate::pipeline::schema::{Column, ColumnType};
 use crate::pipeline::source::{Format, PathTemplate, Source, Timezone};
 use crate::pipeline::step::{
-    ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, QUARANTINE_TABLE, Read,
-    ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
+    ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, PROJECT_FILE,
+    QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
 };
 use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
 use crate::run::failure::Problem;
 
-/// The file that says what a project is.
-pub const PROJECT_FILE: &str = "pipelines.yaml";
-
 /// The share of malformed rows above which a step fails, where the source does not say.
 const DEFAULT_MAX_RATIO: f64 = 0.01;
 const DEFAULT_KEEP: usize = 3;
+/// What a training job may be given.
+const CHANNELS: [&str; 2] = ["train", "segments"];
 /// What `split` is where a pipeline does not say.
 const DEFAULT_SPLIT: Split = Split { window: 28, validation: 4, test: 4 };
 
@@ -272,7 +271,8 @@ impl Compiler<'_> {
             let after =
                 step.value.after.iter().filter_map(|after| self.step_ref(after, &[])).collect();
             if let Some(kind) = self.kind(name, step) {
-                steps.push(Step { name: valid, kind, after });
+                let mentions = mentions(&step.value);
+                steps.push(Step { name: valid, kind, after, mentions });
             }
         }
         if self.problems.count() > before {
@@ -366,7 +366,9 @@ impl Compiler<'_> {
                 && !applies
             {
                 let message = format!("`{field}` means nothing for a `{kind}` step");
-                self.problems.at(PROJECT_FILE, &place, message, None);
+                let kinds = if field == "inputs" { "`train` and `tune`" } else { "`sql`" };
+                let hint = format!("it is for {kinds} steps");
+                self.problems.at(PROJECT_FILE, &place, message, Some(hint));
             }
         }
         if let Some(file) = &spec.sql {
@@ -472,6 +474,15 @@ impl Compiler<'_> {
             let from = match (is_table, self.declared.contains(&table.name)) {
                 (Some(true), _) => ReadFrom::Table,
                 (_, true) => ReadFrom::Source,
+                // A step that does not say what it is has been told of already.
+                (Some(false), _)
+                    if self
+                        .steps
+                        .get(table.name.as_str())
+                        .is_some_and(|step| has_no_kind(step)) =>
+                {
+                    continue;
+                }
                 (is_table, false) => {
                     let tables = self.steps.iter().filter(|(_, step)| step.sql.is_some());
                     let known: Vec<&str> = tables
@@ -546,9 +557,12 @@ impl Compiler<'_> {
         for check in spec.checks.as_ref().map_or(&[][..], |checks| &checks.value) {
             let one = check.value.clone();
             match (one.not_null, one.min_rows, one.expression) {
-                (Some(columns), None, None) => checks.push(Check::NotNull(columns)),
+                (Some(columns), None, None) => checks
+                    .push(Check::NotNull(columns.into_iter().map(|column| column.value).collect())),
                 (None, Some(rows), None) => checks.push(Check::MinRows(rows)),
-                (None, None, Some(expression)) => checks.push(Check::Expression(expression)),
+                (None, None, Some(expression)) => {
+                    checks.push(Check::Expression(expression.value));
+                }
                 _ => self.problems.at(
                     PROJECT_FILE,
                     check,
@@ -588,16 +602,19 @@ impl Compiler<'_> {
                 entries
             });
         for (channel, table) in entries {
-            if !["train", "segments"].contains(&channel.value.as_str()) {
+            if !CHANNELS.contains(&channel.value.as_str()) {
                 let message = format!("unknown channel `{}`", channel.value);
-                let hint = one_of(&channel.value, &["train", "segments"]);
+                let hint = one_of(&channel.value, &CHANNELS);
                 self.problems.at(PROJECT_FILE, channel, message, hint);
             }
             if let Some(table) = self.step_ref(table, &["sql"]) {
                 inputs.push(Input { channel: channel.value.clone(), table });
             }
         }
-        if !entries.iter().any(|(channel, _)| channel.value == "train") {
+        // A channel that nobody knows is probably this one, and has been told of.
+        let all_known =
+            entries.iter().all(|(channel, _)| CHANNELS.contains(&channel.value.as_str()));
+        if all_known && !entries.iter().any(|(channel, _)| channel.value == "train") {
             let message = format!("step `{}` has no input for the channel `train`", name.value);
             let hint = "say which table: `inputs: {train: interactions}`".to_owned();
             self.problems.at(PROJECT_FILE, name, message, Some(hint));
@@ -679,6 +696,36 @@ impl Compiler<'_> {
             }
         }
     }
+}
+
+/// Where a step names columns and conditions, which only the types of its query can judge.
+fn mentions(step: &StepSpec) -> Vec<Mention> {
+    let mut words: Vec<&Spanned<String>> = Vec::new();
+    words.extend(step.unique_key.iter().flat_map(|key| &key.value));
+    for check in step.checks.iter().flat_map(|checks| &checks.value) {
+        words.extend(check.value.not_null.iter().flatten());
+        words.extend(&check.value.expression);
+    }
+    if let Some(names) = step.load.as_ref().and_then(|load| load.value.names.as_ref()) {
+        words.extend([&names.key, &names.column]);
+    }
+    let number = |value: u64| usize::try_from(value).unwrap_or(1).max(1);
+    let mention = |word: &Spanned<String>| Mention {
+        name: word.value.clone(),
+        line: number(word.referenced.line()),
+        column: number(word.referenced.column()),
+    };
+    words.into_iter().map(mention).collect()
+}
+
+fn has_no_kind(step: &StepSpec) -> bool {
+    let StepSpec {
+        sql: None, train: None, tune: None, select: None, score: None, load: None, ..
+    } = step
+    else {
+        return false;
+    };
+    true
 }
 
 fn place<T>(value: &Spanned<T>) -> Spanned<()> {

@@ -85,6 +85,7 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
         hyperparameters.extend(one);
     }
     let mut metrics = Vec::new();
+    let named: Vec<String> = spec.metrics.iter().map(|metric| metric.name.value.clone()).collect();
     for metric in spec.metrics {
         match regex::Regex::new(&metric.regex.value) {
             Ok(regex) if regex.captures_len() == 2 => metrics
@@ -97,13 +98,14 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             ),
             Err(error) => {
                 let text = error.to_string();
-                let what = text.lines().last().unwrap_or_default().trim().to_owned();
+                let what = text.lines().last().unwrap_or_default();
+                let what = what.trim().trim_start_matches("error: ").to_owned();
                 problems.at(file, &metric.regex, format!("not a regex: {what}"), None);
             }
         }
     }
     let objective = spec.objective.map(|objective| {
-        if !metrics.iter().any(|metric| metric.name == objective.value.metric) {
+        if !named.contains(&objective.value.metric) {
             problems.at(
                 file,
                 &objective,

@@ -153,13 +153,13 @@ pub struct StepSpec {
 pub struct CheckSpec {
     /// Columns without NULL.
     #[serde(default)]
-    pub not_null: Option<Vec<String>>,
+    pub not_null: Option<Vec<Spanned<String>>>,
     /// Least number of rows.
     #[serde(default)]
     pub min_rows: Option<u64>,
     /// A condition on every row.
     #[serde(default)]
-    pub expression: Option<String>,
+    pub expression: Option<Spanned<String>>,
 }
 
 /// A comparison of models.

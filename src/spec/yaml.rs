@@ -78,11 +78,22 @@ impl<'de> Deserialize<'de> for Scalar {
 
 /// Reads a file's text. The error is the first thing that is wrong.
 pub fn read<T: for<'de> Deserialize<'de>>(file: &str, text: &str) -> Result<T, Box<Problem>> {
-    serde_saphyr::from_str(text).map_err(|error| Box::new(describe(file, &error)))
+    serde_saphyr::from_str(text).map_err(|error| Box::new(describe(file, text, &error)))
 }
 
-fn describe(file: &str, error: &serde_saphyr::Error) -> Problem {
+fn describe(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
     use serde_saphyr::Error;
+    let at = |line: usize, message: &str, hint: &str| Problem {
+        file: file.to_owned(),
+        line,
+        column: 1,
+        length: 1,
+        message: message.to_owned(),
+        hint: Some(hint.to_owned()),
+    };
+    if text.trim().is_empty() {
+        return at(1, "the file is empty", "`recctl` needs to be told what to do in it");
+    }
     let location = error.location();
     let number = |value: u64| usize::try_from(value).unwrap_or(1).max(1);
     let (line, column) = location.map_or((1, 1), |at| (number(at.line()), number(at.column())));
@@ -97,28 +108,69 @@ fn describe(file: &str, error: &serde_saphyr::Error) -> Problem {
             (format!("unknown value `{variant}`"), one_of(variant, expected))
         }
         Error::SerdeMissingField { field, .. } => (format!("missing field `{field}`"), None),
-        Error::SerdeInvalidType { unexpected, expected, .. } => {
-            (format!("expected {expected}, found {unexpected}"), None)
+        Error::SerdeInvalidType { unexpected, expected, .. }
+        | Error::SerdeInvalidValue { unexpected, expected, .. } => {
+            (format!("expected {}, found {unexpected}", kind_of(expected)), None)
         }
-        Error::SerdeInvalidValue { unexpected, expected, .. } => {
-            (format!("expected {expected}, found {unexpected}"), None)
+        Error::InvalidScalar { ty, .. } => {
+            let found = scalar_at(text, line, column);
+            length = found.chars().count();
+            (format!("expected {}, found `{found}`", kind_of(ty)), None)
         }
-        Error::InvalidScalar { ty, .. } => (format!("expected {ty}"), None),
-        Error::Unexpected { expected, .. } => (format!("expected {expected}"), None),
-        Error::DuplicateMappingKey { key, .. } => (
-            match key {
-                Some(key) => format!("`{key}` is given twice"),
-                None => "a key is given twice".to_owned(),
-            },
-            None,
-        ),
+        Error::Unexpected { expected, .. } => {
+            let found = scalar_at(text, line, column);
+            let hint = match *expected {
+                "sequence start" => Some(format!("write `[{found}]`")),
+                _ => None,
+            };
+            length = found.chars().count();
+            (format!("expected {}", kind_of(expected)), hint)
+        }
+        Error::DuplicateMappingKey { key: Some(key), .. } => {
+            length = key.chars().count();
+            (format!("`{key}` is given twice"), None)
+        }
+        Error::DuplicateMappingKey { key: None, .. } => ("a key is given twice".to_owned(), None),
         Error::Message { msg, .. } => (msg.clone(), None),
         other => {
+            // What the parser says last of such a place is often far from where it went wrong.
+            if let Some(tab) = text.lines().skip(line - 1).position(has_tab) {
+                let message = "the line is indented with a tab";
+                return at(line + tab, message, "YAML is indented with spaces");
+            }
             let text = other.to_string();
-            (text.lines().next().unwrap_or_default().to_owned(), None)
+            let what = text.lines().next().unwrap_or_default();
+            let what = what.rsplit_once(" at line ").map_or(what, |(what, _)| what);
+            let hint = "is a bracket, a brace or a quote before it left open?";
+            (what.to_owned(), Some(hint.to_owned()))
         }
     };
     Problem { file: file.to_owned(), line, column, length: length.max(1), message, hint }
+}
+
+/// A word for a type of YAML or Rust that somebody who writes YAML knows.
+fn kind_of<'a>(expected: &'a str) -> &'a str {
+    match expected {
+        "u16" | "u32" | "u64" | "usize" | "i64" => "a whole number",
+        "f64" => "a number",
+        "bool" | "boolean" => "`true` or `false`",
+        "string" => "a text",
+        "sequence start" => "a list",
+        "mapping start" => "a mapping",
+        other => other,
+    }
+}
+
+/// The plain value that begins at a place.
+fn scalar_at(text: &str, line: usize, column: usize) -> String {
+    let line = text.lines().nth(line - 1).unwrap_or_default();
+    let value: String = line.chars().skip(column - 1).collect();
+    let end = value.find([',', ']', '}', '#']).unwrap_or(value.len());
+    value[..end].trim().to_owned()
+}
+
+fn has_tab(line: &str) -> bool {
+    line.chars().take_while(|c| c.is_whitespace()).any(|c| c == '\t')
 }
 
 /// A hint that names the nearest of the possible words, or all of them.

@@ -1,0 +1,100 @@
+//! Exit codes from outside. The quality gate's 3 and the interruption's 130 are tried in `e2e`.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use recctl::adapters::local::{SystemClock, host_name};
+use recctl::ports::{Clock, StateStore};
+
+use crate::sandbox::{DAY, Sandbox};
+
+#[test]
+fn a_wrong_command_line_is_2() {
+    let sandbox = Sandbox::new();
+    for arguments in [
+        &[][..],
+        &["run"],
+        &["ran", "daily"],
+        &["run", "daily", "--dates", DAY],
+        &["run", "daily", "--threads", "0"],
+        &["run", "daily", "--memory-limit", "lots"],
+        &["run", "daily", "--var", "novalue"],
+        &["recommend"],
+    ] {
+        let ran = sandbox.run(arguments).ends_with(2);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+        let told = ran.stderr.contains("Usage: recctl") || ran.stderr.contains("error: ");
+        assert!(told, "{ran:?}");
+    }
+    let ran = sandbox.run(&["run", "daily", "--date", "2026-3-1"]).ends_with(2);
+    insta::assert_snapshot!(ran.stderr.trim_end(), @"
+    error: invalid value '2026-3-1' for '--date <YYYY-MM-DD>': `2026-3-1` is not a date (expected YYYY-MM-DD, for example 2026-03-01)
+
+    For more information, try '--help'.
+    ");
+}
+
+#[test]
+fn what_does_not_exist_is_2() {
+    let sandbox = Sandbox::prepared();
+    for (arguments, told) in [
+        (&["run", "dayly"][..], "error: unknown pipeline `dayly`\n  hint: did you mean `daily`?"),
+        (&["run", "daily", "--var", "x=1"], "a value was given for `x`, which is not under `vars`"),
+        (&["run", "daily", "--target", "aws"], "error: unknown target `aws`"),
+        (&["tables", "nothing"], "error: no table `nothing`\n  hint: there is: "),
+        (&["runs", "show", "nothing"], "error: no run `nothing`"),
+        (&["rollback", "nothing"], "error: no served table `nothing`\n  hint: there is: recomm"),
+        (&["rollback", "recommendations"], "has no generation before the visible one"),
+        (&["rollback", "recommendations", "--to", "x"], "`x`"),
+        (&["recommend", "--anyone", "--table", "nothing"], "`nothing`"),
+        (&["query", "SELECT nothing FROM users"], "nothing"),
+    ] {
+        let ran = sandbox.run(arguments).ends_with(2);
+        assert!(ran.stderr.contains(told), "{arguments:?}:\n{}", ran.stderr);
+        assert_eq!(ran.stdout, "", "{arguments:?}");
+    }
+}
+
+#[test]
+fn a_place_without_a_project_or_a_target_is_2() {
+    let sandbox = Sandbox::new();
+    for arguments in
+        [&["tables"][..], &["runs"], &["recommend", "--anyone"], &["query", "SELECT 1"]]
+    {
+        let ran = sandbox.run(arguments).ends_with(2);
+        let told = ".recctl` yet\n  hint: run a pipeline first";
+        assert!(ran.stderr.contains(told), "{}", ran.stderr);
+    }
+    assert!(!sandbox.home().exists(), "looking makes nothing");
+    std::fs::remove_file(sandbox.project().join("pipelines.yaml")).unwrap();
+    let ran = sandbox.run(&["run", "daily"]).ends_with(2);
+    assert!(ran.stderr.contains("cannot read `pipelines.yaml`"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("name it with --project"), "{}", ran.stderr);
+    assert!(!sandbox.home().exists(), "what is no project gets no folder");
+}
+
+#[tokio::test]
+async fn a_lease_that_somebody_else_holds_is_4() {
+    let sandbox = Sandbox::prepared();
+    let state = sandbox.state().await;
+    let (name, time) = (format!("daily/{DAY}"), Duration::from_secs(600));
+    let holder = format!("{}/{}/x", host_name(), std::process::id());
+    let lease = state.acquire(&name, &holder, time, SystemClock.now()).await.unwrap();
+    let ran = sandbox.run(&["run", "daily", "--date", DAY]).ends_with(4);
+    assert!(ran.stderr.contains(&holder), "{}", ran.stderr);
+    assert!(ran.stderr.contains("hint: wait for it to end"), "{}", ran.stderr);
+    state.release(&lease).await.unwrap();
+    sandbox.run(&["run", "daily", "--date", DAY]).ends_with(0);
+}
+
+#[tokio::test]
+async fn a_lease_of_a_process_that_died_is_taken_over() {
+    let sandbox = Sandbox::prepared();
+    let mut child = sandbox.command(&["--version"]).stdout(Stdio::null()).spawn().unwrap();
+    let holder = format!("{}/{}/x", host_name(), child.id());
+    child.wait().unwrap();
+    let (name, time) = (format!("daily/{DAY}"), Duration::from_secs(600));
+    let state = sandbox.state().await;
+    state.acquire(&name, &holder, time, SystemClock.now()).await.unwrap();
+    sandbox.run(&["run", "daily", "--date", DAY]).ends_with(0);
+}

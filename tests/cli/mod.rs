@@ -1,0 +1,5 @@
+//! What somebody at a shell meets: help, exit codes, and which stream says what.
+
+mod exit_codes;
+mod help;
+mod streams;

@@ -1,0 +1,5 @@
+//! The daily pipeline from dirty files to served recommendations.
+
+mod accidents;
+mod accounting;
+mod changes;

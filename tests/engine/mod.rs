@@ -1,0 +1,5 @@
+//! Pieces that the daily run stands on, each by itself.
+
+mod hashes;
+mod planner;
+mod reader;

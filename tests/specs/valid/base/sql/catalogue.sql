@@ -1,0 +1,3 @@
+SELECT item_id, name, price
+FROM items
+WHERE price >= $cheapest
