@@ -42,7 +42,7 @@ impl Pipeline {
 
 impl Pipeline {
     /// The same pipeline with these steps and all that they need. Errors: a name that is no step's.
-    pub fn restricted_to<'a>(mut self, names: &'a [String]) -> Result<Self, &'a str> {
+    pub fn restricted_to(mut self, names: &[String]) -> Result<Self, &str> {
         if let Some(unknown) = names.iter().find(|name| self.step(name).is_none()) {
             return Err(unknown);
         }

@@ -131,12 +131,11 @@ pub async fn make(
     }
 }
 
+/// The files of a source, and the store that they are in.
+type Listed = (Arc<Source>, Arc<dyn object_store::ObjectStore>, Vec<RawFile>);
+
 /// Reads to their ends the files that the query did not.
-async fn read_rest(
-    query: &QueryEngine,
-    listed: Vec<(Arc<Source>, Arc<dyn object_store::ObjectStore>, Vec<RawFile>)>,
-    tally: &Arc<Tally>,
-) -> Outcome<()> {
+async fn read_rest(query: &QueryEngine, listed: Vec<Listed>, tally: &Arc<Tally>) -> Outcome<()> {
     let tally = Arc::clone(tally);
     query
         .compute(async move {

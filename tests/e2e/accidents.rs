@@ -159,6 +159,6 @@ fn an_empty_day_is_an_error_of_its_own() {
     let ran = sandbox.run(&["run", "daily", "--date", "2026-03-10"]).ends_with(1);
     insta::assert_snapshot!(ran.stderr.trim_end(), @"
     error: source `clickstream` has no files for 2026-03-10: looked for `.recctl/lake/raw/clickstream/2026/03/10/`
-      hint: choose a day that has data with --date, or make some with `recctl sample`
+      hint: the last day that has files is 2026-03-09: choose it with `--date 2026-03-09`
     ");
 }
