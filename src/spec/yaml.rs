@@ -149,7 +149,7 @@ fn describe(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
 }
 
 /// A word for a type of YAML or Rust that somebody who writes YAML knows.
-fn kind_of<'a>(expected: &'a str) -> &'a str {
+fn kind_of(expected: &str) -> &str {
     match expected {
         "u16" | "u32" | "u64" | "usize" | "i64" => "a whole number",
         "f64" => "a number",
