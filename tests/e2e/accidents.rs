@@ -126,13 +126,21 @@ fn a_cut_off_archive_is_named() {
 }
 
 #[test]
-fn a_stopped_run_goes_on_where_it_was() {
+fn a_run_stopped_before_its_publication_goes_on() {
+    stop_after("clean_events 2026-03-09: ");
+}
+
+#[test]
+fn a_run_stopped_in_its_training_goes_on() {
+    stop_after("publish 2026-03-09: ");
+}
+
+fn stop_after(told: &str) {
     let sandbox = Sandbox::prepared();
     let mut command = sandbox.command(&RUN);
     let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    // A training job is under way, or about to be.
-    lines.find(|line| line.contains("publish 2026-03-09: ")).expect("a publication");
+    lines.find(|line| line.contains(told)).expect("the end of a step");
     let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
     assert!(status.success());
     let rest: Vec<String> = lines.collect();
@@ -141,6 +149,7 @@ fn a_stopped_run_goes_on_where_it_was() {
     assert_eq!(processes_of(&sandbox), Vec::<String>::new(), "jobs ended with the run");
     let runs = sandbox.run(&["runs", "-n", "1"]).ends_with(0).stdout;
     assert!(runs.contains("cancelled"), "{runs}");
+    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
     goes_on(&sandbox);
 }
 
