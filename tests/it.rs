@@ -3,13 +3,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    reason = "a test says that it failed by panicking"
-)]
-
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
     reason = "tests say what they expect by failing; clippy.toml knows only `#[test]` functions"
 )]
 
