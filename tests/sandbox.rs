@@ -66,6 +66,17 @@ impl Sandbox {
         sandbox
     }
 
+    /// An example project as it stands in the repository; no data.
+    pub fn example(name: &str) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        std::fs::create_dir(folder.path().join("home")).unwrap();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+        for part in ["pipelines.yaml", "sql", "jobs"] {
+            copy(&example.join(part), &folder.path().join("project").join(part), false);
+        }
+        Self { folder }
+    }
+
     /// A copy of the project that was run for [`DAY`].
     pub fn prepared() -> Self {
         let sandbox = Self::new();

@@ -45,7 +45,16 @@ pub struct Args {
     limit: usize,
     /// How to print
     #[arg(long, default_value = "table")]
-    format: super::query::Format,
+    format: Format,
+}
+
+/// How a list is printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// An aligned table.
+    Table,
+    /// One JSON object.
+    Json,
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
@@ -63,7 +72,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     };
     let names = names(app, services, &table, &list).await;
     let shown = list.item.items.iter().take(args.limit);
-    if args.format == super::query::Format::Json {
+    if args.format == Format::Json {
         let items: Vec<serde_json::Value> = shown
             .map(|item| {
                 serde_json::json!({

@@ -131,12 +131,8 @@ pub fn reads_of(
                 (input.table.clone(), parts)
             })
             .collect(),
-        StepKind::Load(load) => load
-            .names
-            .iter()
-            .map(|names| (names.table.clone(), window(&names.table, Partition::Day(date), 1)))
-            .collect(),
-        StepKind::Select(_) | StepKind::Score(_) => Vec::new(),
+        // The names of items are looked up when a person asks for a list, not when it is loaded.
+        StepKind::Select(_) | StepKind::Score(_) | StepKind::Load(_) => Vec::new(),
     }
 }
 

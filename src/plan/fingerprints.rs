@@ -57,7 +57,9 @@ impl<'a> Fingerprints<'a> {
             StepKind::Score(score) => {
                 fingerprint.with("length of the lists", score.top.to_string())
             }
-            StepKind::Load(load) => fingerprint.with("load", format!("{load:?}")),
+            StepKind::Load(load) => {
+                fingerprint.with("load", format!("{} {} {}", load.from, load.table, load.keep))
+            }
         };
         for need in step.needs() {
             if let Some(digest) = self.digests.get(&(need.clone(), Partition::Day(self.date)))

@@ -3,3 +3,4 @@
 mod accidents;
 mod accounting;
 mod changes;
+mod online_retail;

@@ -1,17 +1,20 @@
 //! From files as written to pipelines as meant. Pure: what it reads comes through closures.
 
+mod source;
+mod sql;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use self::source::compile_source;
 use super::job;
 use super::problems::Problems;
-use super::project::{ChampionSpec, FormatSpec, PipelineSpec, ProjectSpec, SourceSpec, StepSpec};
+use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
 use super::yaml::{Entries, Spanned, one_of, read};
 use crate::pipeline::graph::{Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
 use crate::pipeline::name::Name;
 use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
-use crate::pipeline::schema::{Column, ColumnType};
-use crate::pipeline::source::{Format, PathTemplate, Source, Timezone};
+use crate::pipeline::source::Source;
 use crate::pipeline::step::{
     ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, PROJECT_FILE,
     QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
@@ -19,8 +22,6 @@ use crate::pipeline::step::{
 use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
 use crate::run::failure::Problem;
 
-/// The share of malformed rows above which a step fails, where the source does not say.
-const DEFAULT_MAX_RATIO: f64 = 0.01;
 const DEFAULT_KEEP: usize = 3;
 /// What a training job may be given.
 const CHANNELS: [&str; 2] = ["train", "segments"];
@@ -160,91 +161,6 @@ fn variables(
         }
     }
     variables
-}
-
-fn compile_source(
-    name: Name,
-    spec: &SourceSpec,
-    variables: &Variables,
-    problems: &mut Problems,
-) -> Option<Source> {
-    let before = problems.count();
-    if name.as_str() == QUARANTINE_TABLE {
-        let message = format!("`{QUARANTINE_TABLE}` is the table of malformed rows");
-        problems.at(PROJECT_FILE, &spec.path, message, Some("rename the source".to_owned()));
-    }
-    let mut path = spec.path.value.clone();
-    for (variable, value) in variables {
-        path = path.replace(&format!("{{{variable}}}"), &value.to_string());
-    }
-    let path = PathTemplate::new(path);
-    if let Err(error) = &path {
-        problems.at(PROJECT_FILE, &spec.path, error.to_string(), None);
-    }
-    let words: Vec<&str> = ColumnType::ALL.iter().map(|(word, _)| *word).collect();
-    let mut columns = Vec::new();
-    for (column, kind) in &spec.columns.0 {
-        let (word, nullable) = match kind.value.strip_suffix('?') {
-            Some(word) => (word, true),
-            None => (kind.value.as_str(), false),
-        };
-        if column.value.is_empty() || column.value.starts_with('_') {
-            let message = format!("column `{}` may not begin with `_`", column.value);
-            problems.at(PROJECT_FILE, column, message, None);
-        }
-        match word.parse() {
-            Ok(kind) => columns.push(Column { name: column.value.clone(), kind, nullable }),
-            Err(()) => {
-                let hint = one_of(word, &words);
-                problems.at(PROJECT_FILE, kind, format!("unknown type `{word}`"), hint);
-            }
-        }
-    }
-    if spec.columns.0.is_empty() {
-        problems.at(PROJECT_FILE, &spec.path, format!("source `{name}` declares no columns"), None);
-    }
-    let mut timezone = Timezone::UTC;
-    if let Some(text) = &spec.timezone {
-        match Timezone::parse(&text.value) {
-            Some(parsed) => timezone = parsed,
-            None => problems.at(
-                PROJECT_FILE,
-                text,
-                format!("unknown time zone `{}`", text.value),
-                Some("expected `UTC` or an offset such as `+02:00`".to_owned()),
-            ),
-        }
-    }
-    let format = match (spec.format, &spec.delimiter) {
-        (FormatSpec::Json, None) => Format::Json,
-        (FormatSpec::Json, Some(delimiter)) => {
-            problems.at(PROJECT_FILE, delimiter, "JSON lines have no delimiter", None);
-            Format::Json
-        }
-        (FormatSpec::Csv, None) => Format::Csv { delimiter: b',' },
-        (FormatSpec::Csv, Some(delimiter)) => match delimiter.value.as_bytes() {
-            [byte] if byte.is_ascii() && *byte != b'"' => Format::Csv { delimiter: *byte },
-            _ => {
-                problems.at(PROJECT_FILE, delimiter, "expected one ASCII character", None);
-                Format::Csv { delimiter: b',' }
-            }
-        },
-    };
-    let max_malformed_ratio = match &spec.malformed.max_ratio {
-        None => DEFAULT_MAX_RATIO,
-        Some(ratio) => {
-            if !(0.0..=1.0).contains(&ratio.value) {
-                problems.at(PROJECT_FILE, ratio, "expected a share from 0 to 1", None);
-            }
-            ratio.value
-        }
-    };
-    match path {
-        Ok(path) if problems.count() == before => {
-            Some(Source { name, path, format, columns, timezone, max_malformed_ratio })
-        }
-        _ => None,
-    }
 }
 
 struct Compiler<'a> {
@@ -438,153 +354,6 @@ impl Compiler<'_> {
         };
         let keep = load.value.keep.as_ref().map_or(DEFAULT_KEEP, |keep| keep.value.max(1));
         Some(StepKind::Load(LoadStep { from: from?, table: table?, keep, names }))
-    }
-
-    fn sql(&mut self, file: &Spanned<String>, spec: &StepSpec) -> Option<SqlStep> {
-        let text = self.file(file)?;
-        let facts = match (self.inputs.analyze)(&text) {
-            Ok(facts) => facts,
-            Err(problem) => {
-                self.problems.push(Problem {
-                    file: file.value.clone(),
-                    line: problem.line,
-                    column: problem.column,
-                    length: 1,
-                    message: problem.message,
-                    hint: None,
-                });
-                return None;
-            }
-        };
-        let mut windows = BTreeMap::new();
-        for (name, days) in spec.reads.as_ref().map_or(&[][..], |reads| &reads.value.0) {
-            if !facts.tables.iter().any(|table| table.name == name.value) {
-                let tables: Vec<&str> = facts.tables.iter().map(|t| t.name.as_str()).collect();
-                let message = format!("`{}` does not read `{}`", file.value, name.value);
-                self.problems.at(PROJECT_FILE, name, message, one_of(&name.value, &tables));
-            }
-            windows.insert(name.value.as_str(), self.days(days));
-        }
-        let mut reads = Vec::new();
-        for table in &facts.tables {
-            let is_table = self
-                .steps
-                .get(table.name.as_str())
-                .map(|step| step.sql.is_some() || step.score.is_some());
-            let from = match (is_table, self.declared.contains(&table.name)) {
-                (Some(true), _) => ReadFrom::Table,
-                (_, true) => ReadFrom::Source,
-                // A step that does not say what it is has been told of already.
-                (Some(false), _)
-                    if self
-                        .steps
-                        .get(table.name.as_str())
-                        .is_some_and(|step| has_no_kind(step)) =>
-                {
-                    continue;
-                }
-                (is_table, false) => {
-                    let tables = self.steps.iter().filter(|(_, step)| step.sql.is_some());
-                    let known: Vec<&str> = tables
-                        .map(|(name, _)| *name)
-                        .chain(self.declared.iter().map(String::as_str))
-                        .collect();
-                    self.problems.push(Problem {
-                        file: file.value.clone(),
-                        line: table.line,
-                        column: table.column,
-                        length: table.name.chars().count(),
-                        message: match is_table {
-                            Some(_) => format!("step `{}` makes no table", table.name),
-                            None => format!("unknown table `{}`", table.name),
-                        },
-                        hint: one_of(&table.name, &known),
-                    });
-                    continue;
-                }
-            };
-            if let Ok(name) = Name::new(table.name.as_str()) {
-                let days = windows.get(table.name.as_str()).copied().unwrap_or(1);
-                reads.push(Read { name, from, days });
-            }
-        }
-        let mut known: Vec<&str> = self.variables.keys().map(String::as_str).collect();
-        known.extend(BUILT_IN_PARAMETERS);
-        for parameter in &facts.parameters {
-            if !known.contains(&parameter.name.as_str()) {
-                self.problems.push(Problem {
-                    file: file.value.clone(),
-                    line: parameter.line,
-                    column: parameter.column,
-                    length: parameter.name.chars().count() + 1,
-                    message: format!("unknown parameter `${}`", parameter.name),
-                    hint: one_of(&parameter.name, &known),
-                });
-            }
-        }
-        let partitioned = match &spec.partition_by {
-            None => false,
-            Some(columns) => {
-                let names: Vec<&str> = columns.value.iter().map(|c| c.value.as_str()).collect();
-                if names != [PARTITION_COLUMN] {
-                    self.problems.at(
-                        PROJECT_FILE,
-                        columns,
-                        format!("cannot partition by `{}`", names.join("`, `")),
-                        Some("expected `[dt]`, one partition a day".to_owned()),
-                    );
-                }
-                true
-            }
-        };
-        let mut warehouse = false;
-        for target in spec.publish.as_ref().map_or(&[][..], |publish| &publish.value) {
-            match target.value.as_str() {
-                "catalog" => {}
-                "warehouse" => warehouse = true,
-                other => {
-                    let hint = one_of(other, &["catalog", "warehouse"]);
-                    self.problems.at(
-                        PROJECT_FILE,
-                        target,
-                        format!("cannot publish to `{other}`"),
-                        hint,
-                    );
-                }
-            }
-        }
-        let mut checks = Vec::new();
-        for check in spec.checks.as_ref().map_or(&[][..], |checks| &checks.value) {
-            let one = check.value.clone();
-            match (one.not_null, one.min_rows, one.expression) {
-                (Some(columns), None, None) => checks
-                    .push(Check::NotNull(columns.into_iter().map(|column| column.value).collect())),
-                (None, Some(rows), None) => checks.push(Check::MinRows(rows)),
-                (None, None, Some(expression)) => {
-                    checks.push(Check::Expression(expression.value));
-                }
-                _ => self.problems.at(
-                    PROJECT_FILE,
-                    check,
-                    "a check says one thing",
-                    Some("expected exactly one of `not_null`, `min_rows`, `expression`".to_owned()),
-                ),
-            }
-        }
-        Some(SqlStep {
-            file: file.value.clone(),
-            text,
-            normalized: facts.normalized,
-            reads,
-            partitioned,
-            unique_key: spec
-                .unique_key
-                .as_ref()
-                .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
-            checks,
-            warehouse,
-            parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),
-        })
     }
 
     fn train(

@@ -1,0 +1,98 @@
+//! Sources as meant.
+
+use super::super::problems::Problems;
+use super::super::project::{FormatSpec, SourceSpec};
+use super::super::yaml::one_of;
+use crate::pipeline::name::Name;
+use crate::pipeline::schema::{Column, ColumnType};
+use crate::pipeline::source::{Format, PathTemplate, Source, Timezone};
+use crate::pipeline::step::{PROJECT_FILE, QUARANTINE_TABLE};
+use crate::pipeline::variable::Variables;
+
+/// The share of malformed rows above which a step fails, where the source does not say.
+const DEFAULT_MAX_RATIO: f64 = 0.01;
+
+pub(super) fn compile_source(
+    name: Name,
+    spec: &SourceSpec,
+    variables: &Variables,
+    problems: &mut Problems,
+) -> Option<Source> {
+    let before = problems.count();
+    if name.as_str() == QUARANTINE_TABLE {
+        let message = format!("`{QUARANTINE_TABLE}` is the table of malformed rows");
+        problems.at(PROJECT_FILE, &spec.path, message, Some("rename the source".to_owned()));
+    }
+    let mut path = spec.path.value.clone();
+    for (variable, value) in variables {
+        path = path.replace(&format!("{{{variable}}}"), &value.to_string());
+    }
+    let path = PathTemplate::new(path);
+    if let Err(error) = &path {
+        problems.at(PROJECT_FILE, &spec.path, error.to_string(), None);
+    }
+    let words: Vec<&str> = ColumnType::ALL.iter().map(|(word, _)| *word).collect();
+    let mut columns = Vec::new();
+    for (column, kind) in &spec.columns.0 {
+        let (word, nullable) = match kind.value.strip_suffix('?') {
+            Some(word) => (word, true),
+            None => (kind.value.as_str(), false),
+        };
+        if column.value.is_empty() || column.value.starts_with('_') {
+            let message = format!("column `{}` may not begin with `_`", column.value);
+            problems.at(PROJECT_FILE, column, message, None);
+        }
+        match word.parse() {
+            Ok(kind) => columns.push(Column { name: column.value.clone(), kind, nullable }),
+            Err(()) => {
+                let hint = one_of(word, &words);
+                problems.at(PROJECT_FILE, kind, format!("unknown type `{word}`"), hint);
+            }
+        }
+    }
+    if spec.columns.0.is_empty() {
+        problems.at(PROJECT_FILE, &spec.path, format!("source `{name}` declares no columns"), None);
+    }
+    let mut timezone = Timezone::UTC;
+    if let Some(text) = &spec.timezone {
+        match Timezone::parse(&text.value) {
+            Some(parsed) => timezone = parsed,
+            None => problems.at(
+                PROJECT_FILE,
+                text,
+                format!("unknown time zone `{}`", text.value),
+                Some("expected `UTC` or an offset such as `+02:00`".to_owned()),
+            ),
+        }
+    }
+    let format = match (spec.format, &spec.delimiter) {
+        (FormatSpec::Json, None) => Format::Json,
+        (FormatSpec::Json, Some(delimiter)) => {
+            problems.at(PROJECT_FILE, delimiter, "JSON lines have no delimiter", None);
+            Format::Json
+        }
+        (FormatSpec::Csv, None) => Format::Csv { delimiter: b',' },
+        (FormatSpec::Csv, Some(delimiter)) => match delimiter.value.as_bytes() {
+            [byte] if byte.is_ascii() && *byte != b'"' => Format::Csv { delimiter: *byte },
+            _ => {
+                problems.at(PROJECT_FILE, delimiter, "expected one ASCII character", None);
+                Format::Csv { delimiter: b',' }
+            }
+        },
+    };
+    let max_malformed_ratio = match &spec.malformed.max_ratio {
+        None => DEFAULT_MAX_RATIO,
+        Some(ratio) => {
+            if !(0.0..=1.0).contains(&ratio.value) {
+                problems.at(PROJECT_FILE, ratio, "expected a share from 0 to 1", None);
+            }
+            ratio.value
+        }
+    };
+    match path {
+        Ok(path) if problems.count() == before => {
+            Some(Source { name, path, format, columns, timezone, max_malformed_ratio })
+        }
+        _ => None,
+    }
+}

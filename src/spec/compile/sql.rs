@@ -1,0 +1,152 @@
+//! SQL steps as meant.
+
+use super::*;
+
+impl Compiler<'_> {
+    pub(super) fn sql(&mut self, file: &Spanned<String>, spec: &StepSpec) -> Option<SqlStep> {
+        let text = self.file(file)?;
+        let facts = match (self.inputs.analyze)(&text) {
+            Ok(facts) => facts,
+            Err(problem) => {
+                self.problems.push(Problem {
+                    file: file.value.clone(),
+                    line: problem.line,
+                    column: problem.column,
+                    length: 1,
+                    message: problem.message,
+                    hint: None,
+                });
+                return None;
+            }
+        };
+        let mut windows = BTreeMap::new();
+        for (name, days) in spec.reads.as_ref().map_or(&[][..], |reads| &reads.value.0) {
+            if !facts.tables.iter().any(|table| table.name == name.value) {
+                let tables: Vec<&str> = facts.tables.iter().map(|t| t.name.as_str()).collect();
+                let message = format!("`{}` does not read `{}`", file.value, name.value);
+                self.problems.at(PROJECT_FILE, name, message, one_of(&name.value, &tables));
+            }
+            windows.insert(name.value.as_str(), self.days(days));
+        }
+        let mut reads = Vec::new();
+        for table in &facts.tables {
+            let is_table = self
+                .steps
+                .get(table.name.as_str())
+                .map(|step| step.sql.is_some() || step.score.is_some());
+            let from = match (is_table, self.declared.contains(&table.name)) {
+                (Some(true), _) => ReadFrom::Table,
+                (_, true) => ReadFrom::Source,
+                // A step that does not say what it is has been told of already.
+                (Some(false), _)
+                    if self
+                        .steps
+                        .get(table.name.as_str())
+                        .is_some_and(|step| has_no_kind(step)) =>
+                {
+                    continue;
+                }
+                (is_table, false) => {
+                    let tables = self.steps.iter().filter(|(_, step)| step.sql.is_some());
+                    let known: Vec<&str> = tables
+                        .map(|(name, _)| *name)
+                        .chain(self.declared.iter().map(String::as_str))
+                        .collect();
+                    self.problems.push(Problem {
+                        file: file.value.clone(),
+                        line: table.line,
+                        column: table.column,
+                        length: table.name.chars().count(),
+                        message: match is_table {
+                            Some(_) => format!("step `{}` makes no table", table.name),
+                            None => format!("unknown table `{}`", table.name),
+                        },
+                        hint: one_of(&table.name, &known),
+                    });
+                    continue;
+                }
+            };
+            if let Ok(name) = Name::new(table.name.as_str()) {
+                let days = windows.get(table.name.as_str()).copied().unwrap_or(1);
+                reads.push(Read { name, from, days });
+            }
+        }
+        let mut known: Vec<&str> = self.variables.keys().map(String::as_str).collect();
+        known.extend(BUILT_IN_PARAMETERS);
+        for parameter in &facts.parameters {
+            if !known.contains(&parameter.name.as_str()) {
+                self.problems.push(Problem {
+                    file: file.value.clone(),
+                    line: parameter.line,
+                    column: parameter.column,
+                    length: parameter.name.chars().count() + 1,
+                    message: format!("unknown parameter `${}`", parameter.name),
+                    hint: one_of(&parameter.name, &known),
+                });
+            }
+        }
+        let partitioned = match &spec.partition_by {
+            None => false,
+            Some(columns) => {
+                let names: Vec<&str> = columns.value.iter().map(|c| c.value.as_str()).collect();
+                if names != [PARTITION_COLUMN] {
+                    self.problems.at(
+                        PROJECT_FILE,
+                        columns,
+                        format!("cannot partition by `{}`", names.join("`, `")),
+                        Some("expected `[dt]`, one partition a day".to_owned()),
+                    );
+                }
+                true
+            }
+        };
+        let mut warehouse = false;
+        for target in spec.publish.as_ref().map_or(&[][..], |publish| &publish.value) {
+            match target.value.as_str() {
+                "catalog" => {}
+                "warehouse" => warehouse = true,
+                other => {
+                    let hint = one_of(other, &["catalog", "warehouse"]);
+                    self.problems.at(
+                        PROJECT_FILE,
+                        target,
+                        format!("cannot publish to `{other}`"),
+                        hint,
+                    );
+                }
+            }
+        }
+        let mut checks = Vec::new();
+        for check in spec.checks.as_ref().map_or(&[][..], |checks| &checks.value) {
+            let one = check.value.clone();
+            match (one.not_null, one.min_rows, one.expression) {
+                (Some(columns), None, None) => checks
+                    .push(Check::NotNull(columns.into_iter().map(|column| column.value).collect())),
+                (None, Some(rows), None) => checks.push(Check::MinRows(rows)),
+                (None, None, Some(expression)) => {
+                    checks.push(Check::Expression(expression.value));
+                }
+                _ => self.problems.at(
+                    PROJECT_FILE,
+                    check,
+                    "a check says one thing",
+                    Some("expected exactly one of `not_null`, `min_rows`, `expression`".to_owned()),
+                ),
+            }
+        }
+        Some(SqlStep {
+            file: file.value.clone(),
+            text,
+            normalized: facts.normalized,
+            reads,
+            partitioned,
+            unique_key: spec
+                .unique_key
+                .as_ref()
+                .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
+            checks,
+            warehouse,
+            parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),
+        })
+    }
+}
