@@ -335,13 +335,17 @@ impl Planner<'_> {
             }
         }
         for need in step.needs() {
-            for part in [Partition::Day(self.date), Partition::Whole] {
-                if let Some(other) = self.pipeline.step(need.as_str())
-                    && !matches!(other.kind, StepKind::Sql(_))
-                {
-                    needs.extend(self.positions.get(&(need.clone(), part)).copied());
+            let Some(other) = self.pipeline.step(need.as_str()) else { continue };
+            let (name, part) = match (&other.kind, &publish) {
+                // What a query needs of tables is among its reads.
+                (StepKind::Sql(_), _) if kind == ActionKind::Sql => continue,
+                (StepKind::Sql(sql), Some(publish)) if sql.partitioned => {
+                    (publish, Partition::Day(self.date))
                 }
-            }
+                (StepKind::Sql(_), Some(publish)) => (publish, Partition::Whole),
+                (_, _) => (need, Partition::Day(self.date)),
+            };
+            needs.extend(self.positions.get(&(name.clone(), part)).copied());
         }
         for after in &step.after {
             for part in [partition, Partition::Whole] {
