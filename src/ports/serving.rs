@@ -69,7 +69,8 @@ pub trait ServingStore: Send + Sync {
     /// Writes items into a generation that is not sealed; an item of the same key is replaced.
     ///
     /// Errors: `NotFound` if the generation was not begun, `Conflict` if it is sealed, `Usage` if
-    /// an item is larger than the store takes; then none of the call's items is written.
+    /// an item is larger than the store takes, `Quality` for a score that is not finite; then none
+    /// of the call's items is written.
     async fn put(&self, table: &str, generation: &str, items: &[ServingItem]) -> Outcome<()>;
 
     /// Closes a generation and makes it visible at once, instead of the one before.
@@ -84,7 +85,7 @@ pub trait ServingStore: Send + Sync {
     /// Generations of a table, newest first.
     async fn generations(&self, table: &str) -> Outcome<Vec<GenerationEntry>>;
 
-    /// Names of served tables.
+    /// Names of the tables that have a generation, visible or not.
     async fn tables(&self) -> Outcome<Vec<String>>;
 
     /// The list of a key in the visible generation; `None` if the key is not in it.

@@ -23,7 +23,7 @@ pub struct JobRequest {
     /// and `fallback` hold `model.tar.gz`.
     pub channels: BTreeMap<String, String>,
     /// Folder of the lake, ending with `/`, that gets the output: `model.tar.gz` of a training
-    /// job, the files below `output/` of a scoring job.
+    /// job, the files below `output/data/` of a scoring job.
     pub output: String,
     /// What to read from the program's output.
     pub metrics: Vec<MetricDefinition>,
@@ -73,8 +73,8 @@ pub trait Trainer: Send + Sync {
     /// Starts a job, or attaches to the one of that name if it is under way or completed; one that
     /// failed or was stopped is started anew.
     ///
-    /// Errors: `Input` if a channel has no file, `Usage` for a name that is not valid,
-    /// `Exhausted` if there is no capacity.
+    /// Errors: `Input` if a channel has no file, `Usage` for a name that is not valid, `Conflict`
+    /// if a job of that name was asked for in other words, `Exhausted` if there is no capacity.
     async fn submit(&self, job: &JobRequest) -> Outcome<()>;
 
     /// How a job stands. Does not wait. Errors: `NotFound` if no job has that name.
@@ -84,6 +84,7 @@ pub trait Trainer: Send + Sync {
     /// stands then.
     async fn wait(&self, name: &str, wait: Duration) -> Outcome<JobStatus>;
 
-    /// Asks a job to stop. A job that ended already stays as it is. Errors: `NotFound`.
+    /// Asks a job to stop. A job that ended already stays as it is. Errors: `NotFound`,
+    /// `Conflict` if the job belongs to another process that cannot be told to stop it.
     async fn cancel(&self, name: &str) -> Outcome<()>;
 }
