@@ -150,13 +150,3 @@ fn quiet_leaves_failures_and_the_end() {
     ✗ daily 2026-03-01 failed in 16.1 s (peak memory 412 MB)  run daily-20260301-20260302T031500-9f3a
     ");
 }
-
-/// Plays the samples in real time, to be looked at:
-/// `cargo test --lib report::terminal -- --ignored --nocapture`
-#[test]
-#[ignore = "for the eye, takes a while"]
-fn watch() {
-    sample::watch(sample::good_run());
-    sample::watch(sample::failing_run());
-    sample::watch(sample::idle_run());
-}
