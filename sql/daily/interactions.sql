@@ -1,19 +1,9 @@
--- One weighted label per known user and item. The weights are whole numbers, so that their sums do
--- not depend on the order in which they are added.
+-- One weighted label per known user and item, capped, since the tenth view of a day says little more
+-- than the ninth.
 SELECT
     user_id,
     item_id,
-    least(
-        sum(
-            CASE event_type
-                WHEN 'purchase' THEN 8
-                WHEN 'add_to_cart' THEN 4
-                WHEN 'search' THEN 2
-                ELSE 1
-            END
-        ),
-        20
-    ) AS weight,
+    least(sum(weight), 20) AS weight,
     sum(CASE WHEN event_type IN ('view', 'search') THEN 1 ELSE 0 END) AS views,
     sum(CASE WHEN event_type = 'add_to_cart' THEN 1 ELSE 0 END) AS carts,
     sum(CASE WHEN event_type = 'purchase' THEN coalesce(quantity, 1) ELSE 0 END) AS purchases,

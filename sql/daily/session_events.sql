@@ -31,6 +31,13 @@ SELECT
     event_type IN ('view', 'search') AND count(
         CASE WHEN event_type = 'purchase' THEN 1 END
     ) OVER later > 0 AS converted,
+    -- What an event says of liking. Whole numbers, so that sums do not depend on their order.
+    CASE event_type
+        WHEN 'purchase' THEN 8
+        WHEN 'add_to_cart' THEN 4
+        WHEN 'search' THEN 2
+        ELSE 1
+    END AS weight,
     $logical_date AS dt
 FROM numbered
 -- From the session's end on: a window with an order and a bounded frame is computed as the rows go

@@ -71,7 +71,7 @@ fn a_changed_query_makes_its_table_and_all_that_comes_after_again() {
     let sandbox = Sandbox::prepared();
     let (events, labels) =
         (generation_of(&sandbox, "clean_events"), generation_of(&sandbox, "interactions"));
-    sandbox.edit("sql/daily/interactions.sql", "'add_to_cart' THEN 4", "'add_to_cart' THEN 5");
+    sandbox.edit("sql/daily/interactions.sql", "least(sum(weight), 20)", "least(sum(weight), 21)");
     insta::assert_snapshot!(dry_run(&sandbox), @"
       interactions   sql      8 days 2026-03-01 … 2026-03-08  (changed: sql)
       publish        publish  8 days 2026-03-01 … 2026-03-08  (tables were made)
