@@ -10,6 +10,7 @@ use object_store::local::LocalFileSystem;
 
 use crate::adapters::local::{LocalTarget, SystemClock, host_name};
 use crate::pipeline::graph::Pipeline;
+use crate::pipeline::nearest::nearest;
 use crate::ports::Clock;
 use crate::query::analysis;
 use crate::query::lake::Lake;
@@ -95,7 +96,7 @@ impl App {
                 let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
                 let failure =
                     Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
-                Err(failure.with_hint(match analysis::nearest(name, names.iter().copied()) {
+                Err(failure.with_hint(match nearest(name, names.iter().copied()) {
                     Some(near) => format!("did you mean `{near}`?"),
                     None => format!("pipelines.yaml has `{}`", names.join("`, `")),
                 }))

@@ -1,17 +1,9 @@
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 
 use super::error::ModelError;
 use super::parallel::map_ranges;
-
-/// Holds a value with the interval it is believed to lie in.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
-}
+use crate::pipeline::estimate::Estimate;
 
 /// Estimates the mean of `a - b` over users with a 95 % interval, by the percentile bootstrap over
 /// users.

@@ -164,7 +164,7 @@ pub fn report_peak_memory(out: &mut dyn Write) -> Result<(), ModelError> {
 }
 
 /// Returns the most memory the process has held, in bytes; `None` where there is no Linux `/proc`.
-pub(crate) fn peak_bytes() -> Option<u64> {
+pub fn peak_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
     line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok()?.checked_mul(1024)

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::bootstrap::{self, Estimate, paired_difference};
+use super::bootstrap::{self, paired_difference};
 use super::error::ModelError;
 use super::interactions::Interactions;
 use super::judge::{Judge, NEW_METRICS, REPEAT_METRICS, Truth};
 use super::model::{Model, Seen};
+use crate::pipeline::estimate::Estimate;
 
 /// Says at which lengths lists are judged and how sure one wants to be.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

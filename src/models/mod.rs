@@ -30,8 +30,8 @@ mod tuning;
 mod vocabulary;
 
 pub use archive::{pack, unpack};
-pub use bootstrap::{Estimate, paired_difference};
-pub use container::{report_peak_memory, train};
+pub use bootstrap::paired_difference;
+pub use container::{peak_bytes, report_peak_memory, train};
 pub use error::ModelError;
 pub use evaluation::{Evaluation, EvaluationOptions, PerUser, evaluate};
 pub use interactions::Interactions;

@@ -41,6 +41,12 @@ impl LogicalDate {
         (0..days).rev().map(move |back| self.minus(back))
     }
 
+    /// Days since 1970-01-01, as Arrow and Parquet keep dates. Every day of the calendar fits.
+    pub fn days_since_epoch(self) -> i32 {
+        let days = self.0.signed_duration_since(NaiveDate::default()).num_days();
+        i32::try_from(days).unwrap_or(i32::MAX)
+    }
+
     /// The half-open interval of the day, midnight to midnight in UTC.
     pub fn interval(self) -> DataInterval {
         DataInterval {

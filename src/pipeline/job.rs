@@ -9,6 +9,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::nearest::nearest;
+
 mod hyperparameters;
 
 pub use hyperparameters::{HyperparameterKind, HyperparameterProblem, HyperparameterSpec};
@@ -67,7 +69,7 @@ impl FromStr for Algorithm {
         Self::ALL.into_iter().find(|algorithm| algorithm.name() == name).ok_or_else(|| {
             UnknownAlgorithm {
                 name: name.to_owned(),
-                suggestion: nearest(name, Self::ALL.into_iter().map(Self::name)),
+                suggestion: nearest(name, Self::ALL.map(Self::name)).map(str::to_owned),
             }
         })
     }
@@ -75,17 +77,6 @@ impl FromStr for Algorithm {
 
 fn names() -> String {
     Algorithm::ALL.map(|algorithm| format!("`{algorithm}`")).join(", ")
-}
-
-/// Picks the likeliest spelling; 0.75 Jaro-Winkler catches one wrong letter without offering
-/// strangers.
-fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let lower = name.to_lowercase();
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(&lower, candidate), candidate))
-        .filter(|(similarity, _)| *similarity >= 0.75)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate.to_owned())
 }
 
 /// Bounds one hyperparameter of a tuning job; both ends are included.

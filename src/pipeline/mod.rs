@@ -1,10 +1,12 @@
 //! The domain: pipelines, steps, sources and intervals, valid by construction. No I/O.
 
+pub mod estimate;
 pub mod fingerprint;
 pub mod graph;
 pub mod interval;
 pub mod job;
 pub mod name;
+pub mod nearest;
 pub mod query;
 pub mod schema;
 pub mod source;

@@ -185,3 +185,8 @@ pub struct ItemNames {
     /// Its column with the item's name.
     pub column: String,
 }
+
+/// The table of the lists for unknown visitors that a scoring step makes beside its own.
+pub fn fallback_table(step: &str) -> String {
+    format!("{step}_fallback")
+}

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex};
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{OutputMode, Setup, reporter};
+use crate::pipeline::estimate::Estimate;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::run::event::{FinishedUnit, PlannedUnit, Progress, RunEvent, RunSummary, Served, Unit};
 use crate::run::failure::{Failure, FailureKind, Problem};
 use crate::run::record::{
-    Decision, Estimate, ModelRecord, ModelResult, RowCounts, RunId, Status, StepReport,
+    Decision, ModelRecord, ModelResult, RowCounts, RunId, Status, StepReport,
 };
 
 /// Days before the run's own.
@@ -386,18 +387,4 @@ pub fn play(mode: OutputMode, quiet: bool, moments: Vec<Moment>) -> String {
         sink.emit(event);
     }
     String::from_utf8(paper.0.lock().unwrap().clone()).unwrap()
-}
-
-/// Plays a run on the terminal, three times as fast as it says.
-#[expect(clippy::disallowed_methods, reason = "a show for a person takes real time")]
-pub fn watch(moments: Vec<Moment>) {
-    let colour = std::env::var_os("NO_COLOR").is_none();
-    let sink = reporter(Setup {
-        read: Box::new(read),
-        ..Setup::new(OutputMode::Terminal, colour, Box::new(Utc::now))
-    });
-    for (seconds, event) in moments {
-        std::thread::sleep(std::time::Duration::from_secs_f64(seconds / 3.0));
-        sink.emit(event);
-    }
 }

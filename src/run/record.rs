@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
+use crate::pipeline::estimate::Estimate;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
@@ -195,17 +196,6 @@ pub struct LedgerRow {
     pub done: DateTime<Utc>,
     /// What later steps need of it, as JSON: for a model its place, for a selection the decision.
     pub output: serde_json::Value,
-}
-
-/// A figure with its bootstrap interval.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Estimate {
-    /// The figure over all users.
-    pub value: f64,
-    /// Lower end of the 95 % interval.
-    pub low: f64,
-    /// Upper end.
-    pub high: f64,
 }
 
 /// A model: how it was fitted and where it lies.

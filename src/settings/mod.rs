@@ -35,7 +35,7 @@ pub struct Settings {
     )]
     pub target: String,
 
-    /// Bytes that a query may hold before it spills to disk, such as 512MB or 2GB
+    /// Bytes that all queries together may hold before they spill to disk, such as 512MB or 2GB
     #[arg(long, global = true, value_name = "BYTES", env = "RECCTL_MEMORY_LIMIT", default_value = "1GB", value_parser = parse_bytes)]
     pub memory_limit: usize,
 

@@ -6,6 +6,7 @@ use std::marker::PhantomData;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 pub use serde_saphyr::Spanned;
 
+use crate::pipeline::nearest::nearest;
 use crate::pipeline::variable::Value;
 use crate::run::failure::Problem;
 
@@ -175,13 +176,8 @@ fn has_tab(line: &str) -> bool {
 
 /// A hint that names the nearest of the possible words, or all of them.
 pub fn one_of(given: &str, expected: &[&str]) -> Option<String> {
-    let near = expected
-        .iter()
-        .map(|word| (strsim::jaro_winkler(given, word), word))
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0));
-    match near {
-        Some((_, word)) => Some(format!("did you mean `{word}`?")),
+    match nearest(given, expected.iter().copied()) {
+        Some(word) => Some(format!("did you mean `{word}`?")),
         None if expected.is_empty() => None,
         None => Some(format!("expected one of `{}`", expected.join("`, `"))),
     }

@@ -2,13 +2,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use recctl::adapters::local::{SqliteStateStore, host_name};
+use recctl::pipeline::estimate::Estimate;
 use recctl::pipeline::fingerprint::Fingerprint;
 use recctl::pipeline::interval::Partition;
 use recctl::ports::StateStore;
 use recctl::run::failure::{Failure, FailureKind};
 use recctl::run::record::{
-    Decision, Estimate, LedgerRow, ModelRecord, ModelResult, RunId, RunRecord, Status, StepRecord,
-    StepReport,
+    Decision, LedgerRow, ModelRecord, ModelResult, RunId, RunRecord, Status, StepRecord, StepReport,
 };
 
 use super::{at, day, kind, name};

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Algorithm, Hyperparameters, ParameterRange, nearest};
+use super::{Algorithm, Hyperparameters, ParameterRange};
+use crate::pipeline::nearest::nearest;
 
 /// Declares one hyperparameter of an algorithm.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -216,7 +217,7 @@ impl Algorithm {
         specs.iter().find(|spec| spec.name == name).ok_or_else(|| HyperparameterProblem::Unknown {
             name: name.to_owned(),
             algorithm: self,
-            suggestion: nearest(name, specs.iter().map(|spec| spec.name)),
+            suggestion: nearest(name, specs.iter().map(|spec| spec.name)).map(str::to_owned),
         })
     }
 }

@@ -1,9 +1,10 @@
 //! The table of models and the decision.
 
+use crate::pipeline::estimate::Estimate;
 use crate::report::number::{counted, metric};
 use crate::report::paint::Paint;
 use crate::report::table::Table;
-use crate::run::record::{Decision, Estimate, ModelRecord};
+use crate::run::record::{Decision, ModelRecord};
 
 /// The models that were compared, best first, with the deciding metric in front, and the winner
 /// with its reason.

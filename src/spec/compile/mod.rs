@@ -12,12 +12,13 @@ use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
 use super::yaml::{Entries, Spanned, one_of, read};
 use crate::pipeline::graph::{Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
-use crate::pipeline::name::Name;
+use crate::pipeline::name::{MAX_NAME_LENGTH, Name};
 use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
 use crate::pipeline::source::Source;
 use crate::pipeline::step::{
     ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, PROJECT_FILE,
     QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
+    fallback_table,
 };
 use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
 use crate::run::failure::Problem;
@@ -335,6 +336,9 @@ impl Compiler<'_> {
             if !(1..=1_000).contains(&score.value.top.value) {
                 self.problems.at(PROJECT_FILE, &score.value.top, "expected 1 to 1000", None);
             }
+            if score.value.fallback.is_some() {
+                self.check_fallback(name);
+            }
             return Some(StepKind::Score(ScoreStep {
                 model: model?,
                 fallback,
@@ -429,6 +433,20 @@ impl Compiler<'_> {
             return None;
         }
         Name::new(name.value.as_str()).ok()
+    }
+
+    /// The lists for unknown visitors are a table too, named after the step.
+    fn check_fallback(&mut self, name: &Spanned<String>) {
+        let table = fallback_table(&name.value);
+        if Name::new(table.as_str()).is_err() {
+            let message =
+                format!("step `{}` makes a table `{table}`, which is too long a name", name.value);
+            let hint = format!("at most {MAX_NAME_LENGTH} characters; rename the step");
+            self.problems.at(PROJECT_FILE, name, message, Some(hint));
+        } else if self.steps.contains_key(table.as_str()) || self.declared.contains(&table) {
+            let message = format!("step `{}` makes a table `{table}` too", name.value);
+            self.problems.at(PROJECT_FILE, name, message, Some("rename one of the two".to_owned()));
+        }
     }
 
     /// A table that is replaced whole cannot be made of one that grows by the day: which of its
