@@ -5,6 +5,7 @@ use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Ended;
 use crate::app::{App, Target, open_tables};
+use crate::pipeline::nearest::nearest;
 use crate::query::{analysis, scan};
 use crate::report::Table;
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -41,15 +42,15 @@ pub enum Format {
 pub(super) async fn run(args: Args, app: &App) -> Ended {
     let target = app.target(false).await?;
     let session = open_tables(&target.services).await?;
-    let mut stream = match scan::stream(&session, &args.sql).await {
-        Ok(stream) => stream,
+    let mut stream = match scan::rows(&target.services.query, session, &args.sql).await {
+        Ok(rows) => rows,
         Err(failure) => return Err(explain(failure, &target, &args.sql).await),
     };
-    let schema = stream.schema();
+    let schema = std::sync::Arc::clone(stream.schema());
     let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
     let mut rows = 0;
     let mut first = true;
-    while let Some(batch) = scan::next(&mut stream).await? {
+    while let Some(batch) = stream.next().await? {
         if batch.num_rows() == 0 {
             continue;
         }
@@ -95,7 +96,7 @@ async fn explain(failure: Failure, target: &Target, sql: &str) -> Failure {
     };
     let names = tables.iter().map(|table| table.name.as_str());
     let told = Failure::new(failure.kind, format!("unknown table `{}`", unknown.name));
-    match analysis::nearest(&unknown.name, names) {
+    match nearest(&unknown.name, names) {
         Some(near) => told.with_hint(format!("did you mean `{near}`?")),
         None => told.with_hint("`recctl tables` lists them"),
     }

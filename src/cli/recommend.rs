@@ -201,9 +201,9 @@ async fn look_up(
         "SELECT CAST({key} AS VARCHAR), CAST({column} AS VARCHAR) FROM {table} WHERE {key} IN ({})",
         items.join(", ")
     );
-    let mut stream = scan::stream(&session, &sql).await?;
+    let mut rows = scan::rows(&services.query, session, &sql).await?;
     let mut names = BTreeMap::new();
-    while let Some(batch) = scan::next(&mut stream).await? {
+    while let Some(batch) = rows.next().await? {
         let text = |index: usize| {
             let column = cast(batch.column(index), &DataType::Utf8).ok()?;
             column.as_any().downcast_ref::<StringArray>().cloned()

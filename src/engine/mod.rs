@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::lease::Held;
 use self::perform::Performer;
+use crate::models::peak_bytes;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::StepKind;
 use crate::plan::{Action, Plan, Verdict};
@@ -288,7 +289,7 @@ async fn summarize(
 ) -> RunSummary {
     let mut summary = RunSummary {
         units,
-        peak_memory: peak_memory(),
+        peak_memory: peak_bytes(),
         at: Some(services.clock.now()),
         ..RunSummary::default()
     };
@@ -332,12 +333,4 @@ async fn summarize(
     }
     summary.served = served.into_values().collect();
     summary
-}
-
-/// The process's peak resident memory in bytes, from `VmHWM` of `/proc/self/status` (proc(5)).
-fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
-    let kilobytes: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
-    Some(kilobytes * 1_024)
 }

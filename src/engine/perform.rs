@@ -1,6 +1,6 @@
 //! Carries out one action: hands it to its step and writes the ledger.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
@@ -9,15 +9,15 @@ use super::unit_of;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{ReadFrom, StepKind};
-use crate::plan::demand::{reads_of, source_reads};
+use crate::pipeline::step::StepKind;
+use crate::plan::demand::source_reads;
 use crate::plan::{Action, ActionKind, Plan, Verdict};
 use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{LedgerRow, RunId, StepReport};
 use crate::steps::context::{Made, Services, StepContext};
 use crate::steps::sql::SourceRead;
-use crate::steps::{TableRead, load, publish, score, select, sql, train};
+use crate::steps::{load, publish, score, select, sql, train};
 
 pub(super) struct Performer {
     services: Arc<Services>,
@@ -30,8 +30,6 @@ pub(super) struct Performer {
     cancel: CancellationToken,
     /// The queries of each partition that this run does, with what they are made from.
     queries: BTreeMap<Partition, Vec<Action>>,
-    /// Partitions of tables that exist once the plan is carried out.
-    available: BTreeSet<(Name, Partition)>,
 }
 
 impl Performer {
@@ -45,16 +43,14 @@ impl Performer {
         cancel: CancellationToken,
     ) -> Self {
         let mut queries: BTreeMap<Partition, Vec<Action>> = BTreeMap::new();
-        let mut available = BTreeSet::new();
         for action in plan.actions.iter().filter(|action| action.kind == ActionKind::Sql) {
-            available.insert((action.step.clone(), action.partition));
             if action.runs() {
                 queries.entry(action.partition).or_default().push(action.clone());
             }
         }
         let made = Arc::new(Made::default());
         let date = plan.date;
-        Self { services, pipeline, date, run, forced, made, events, cancel, queries, available }
+        Self { services, pipeline, date, run, forced, made, events, cancel, queries }
     }
 
     pub(super) fn made(&self) -> &Made {
@@ -106,12 +102,8 @@ impl Performer {
             }
             StepKind::Train(step) => train::train(&context, name, step, &action.reads).await?,
             StepKind::Tune(step) => train::tune(&context, name, step, &action.reads).await?,
-            StepKind::Select(step) => {
-                select::select(&context, name, step, &self.training_reads()).await?
-            }
-            StepKind::Score(step) => {
-                score::score(&context, name, step, &self.training_reads()).await?
-            }
+            StepKind::Select(step) => select::select(&context, name, step, &action.reads).await?,
+            StepKind::Score(step) => score::score(&context, name, step, &action.reads).await?,
             StepKind::Load(step) => load::load(&context, name, step).await?,
         };
         self.services.state.put_ledger(&[self.row(action)]).await?;
@@ -156,36 +148,7 @@ impl Performer {
                 }),
             }
         }
-        if let StepKind::Sql(sql) = &step.kind {
-            debug_assert_eq!(
-                sources.len(),
-                sql.reads.iter().filter(|read| read.from == ReadFrom::Source).count()
-            );
-        }
         Ok(sources)
-    }
-
-    /// What the training steps of the pipeline read: comparing and scoring fit models too.
-    fn training_reads(&self) -> Vec<TableRead> {
-        let mut reads: Vec<TableRead> = Vec::new();
-        for step in &self.pipeline.steps {
-            if !matches!(step.kind, StepKind::Train(_) | StepKind::Tune(_)) {
-                continue;
-            }
-            for (table, partitions) in
-                reads_of(&self.pipeline, step, Partition::Day(self.date), self.date)
-            {
-                if reads.iter().any(|read| read.table == table) {
-                    continue;
-                }
-                let partitions = partitions
-                    .into_iter()
-                    .filter(|partition| self.available.contains(&(table.clone(), *partition)))
-                    .collect();
-                reads.push(TableRead { table, partitions });
-            }
-        }
-        reads
     }
 
     /// Removes what nobody needs after the run.

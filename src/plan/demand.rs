@@ -131,8 +131,22 @@ pub fn reads_of(
                 (input.table.clone(), parts)
             })
             .collect(),
+        // Comparing and scoring fit models too, each on what its training step reads.
+        StepKind::Select(_) | StepKind::Score(_) => {
+            let mut reads: Vec<(Name, Vec<Partition>)> = Vec::new();
+            for other in &pipeline.steps {
+                if let StepKind::Train(_) | StepKind::Tune(_) = other.kind {
+                    for read in reads_of(pipeline, other, partition, date) {
+                        if !reads.contains(&read) {
+                            reads.push(read);
+                        }
+                    }
+                }
+            }
+            reads
+        }
         // The names of items are looked up when a person asks for a list, not when it is loaded.
-        StepKind::Select(_) | StepKind::Score(_) | StepKind::Load(_) => Vec::new(),
+        StepKind::Load(_) => Vec::new(),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use datafusion::arrow::datatypes::{DataType, SchemaRef};
 use datafusion::common::metadata::ScalarAndMetadata;
 use datafusion::common::{ParamValues, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
@@ -24,9 +24,10 @@ use super::write::stored_schema;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
+use crate::pipeline::nearest::nearest;
 use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
 use crate::pipeline::step::{
-    Check, FATE_COLUMN, PARTITION_COLUMN, PROJECT_FILE, ReadFrom, SqlStep, Step, StepKind,
+    Check, FATE_COLUMN, PARTITION_COLUMN, PROJECT_FILE, SqlStep, Step, StepKind,
 };
 use crate::pipeline::variable::{Value, Variables};
 use crate::run::failure::Problem;
@@ -337,13 +338,12 @@ pub fn parameters(
     variables: &Variables,
 ) -> HashMap<String, ScalarValue> {
     let day = partition.date().unwrap_or(date);
-    let since = day.day().signed_duration_since(chrono::NaiveDate::default()).num_days();
     let interval = day.interval();
     let instant = |at: chrono::DateTime<chrono::Utc>| {
         ScalarValue::TimestampMicrosecond(Some(at.timestamp_micros()), Some("UTC".into()))
     };
     let mut values = HashMap::from([
-        ("logical_date".to_owned(), ScalarValue::Date32(i32::try_from(since).ok())),
+        ("logical_date".to_owned(), ScalarValue::Date32(Some(day.days_since_epoch()))),
         ("interval_start".to_owned(), instant(interval.start)),
         ("interval_end".to_owned(), instant(interval.end)),
         ("run_id".to_owned(), ScalarValue::Utf8(Some(run.to_owned()))),
@@ -358,11 +358,6 @@ pub fn parameters(
         values.insert(name.clone(), value);
     }
     values
-}
-
-/// The type of an instant in SQL.
-pub fn instant_type() -> DataType {
-    DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
 }
 
 fn problem(error: &DataFusionError, sql: &SqlStep) -> Problem {
@@ -458,20 +453,6 @@ fn named_in(message: &str, text: &str) -> Option<Mention> {
         .flat_map(|words| words.split('.').rev())
         .find_map(|word| find(word, true))
         .or_else(|| plain.find_map(|word| find(word, false)))
-}
-
-/// The candidate that is nearest to `name`, if one is near enough to have been meant.
-pub fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .map(|candidate| (strsim::jaro_winkler(name, candidate), candidate))
-        .filter(|(similarity, _)| *similarity > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
-}
-
-/// Whether a step reads a source.
-pub fn reads_source(sql: &SqlStep) -> bool {
-    sql.reads.iter().any(|read| read.from == ReadFrom::Source)
 }
 
 #[cfg(test)]

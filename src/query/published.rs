@@ -17,6 +17,7 @@ use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 
 use super::lake::LAKE_URL;
+use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::ports::PartitionEntry;
 
@@ -88,11 +89,8 @@ impl TableProvider for PublishedTable {
         }
         let mut files = Vec::new();
         for partition in &self.partitions {
-            let day = partition.date.and_then(|date| {
-                let since = date.day().signed_duration_since(chrono::NaiveDate::default());
-                i32::try_from(since.num_days()).ok()
-            });
-            for file in partition.files.iter().filter(|file| file.rows > 0) {
+            let day = partition.date.map(LogicalDate::days_since_epoch);
+            for file in &partition.files {
                 let mut part = PartitionedFile::new(file.path.clone(), file.bytes);
                 if self.by_day {
                     part = part.with_partition_values(vec![ScalarValue::Date32(day)]);

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
-use datafusion::execution::SendableRecordBatchStream;
 use datafusion::execution::context::SQLOptions;
 use datafusion::prelude::ParquetReadOptions;
 use futures::StreamExt;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::content_hash::ContentHash;
-use super::session::{QuerySession, failure_of};
+use super::session::{QueryEngine, QuerySession, failure_of};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Counts and hashes the rows of a table.
@@ -48,16 +48,46 @@ fn read_only() -> SQLOptions {
     SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false)
 }
 
-/// Runs a query over tables that are registered in the session and streams its rows.
-pub async fn stream(session: &QuerySession, sql: &str) -> Outcome<SendableRecordBatchStream> {
-    let doing = "run the query";
-    let frame = session.context.sql_with_options(sql, read_only()).await;
-    let frame = frame.map_err(|error| failure_of(error, doing))?;
-    frame.execute_stream().await.map_err(|error| failure_of(error, doing))
+/// Rows of a query that is computed on the query threads, batch by batch.
+#[derive(Debug)]
+pub struct Rows {
+    schema: SchemaRef,
+    batches: tokio::sync::mpsc::Receiver<Outcome<RecordBatch>>,
+    /// Dropping the rows ends the query.
+    _query: AbortOnDropHandle<()>,
 }
 
-/// Takes the next batch of a stream.
-pub async fn next(stream: &mut SendableRecordBatchStream) -> Outcome<Option<RecordBatch>> {
-    let batch = stream.next().await.transpose();
-    batch.map_err(|error| failure_of(error, "run the query"))
+impl Rows {
+    /// The columns.
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    /// The next batch; `None` at the end.
+    pub async fn next(&mut self) -> Outcome<Option<RecordBatch>> {
+        self.batches.recv().await.transpose()
+    }
+}
+
+/// Runs a query over the tables that are registered in the session.
+pub async fn rows(engine: &QueryEngine, session: QuerySession, sql: &str) -> Outcome<Rows> {
+    let doing = "run the query";
+    let sql = sql.to_owned();
+    let stream = engine.compute(async move {
+        let frame = session.context.sql_with_options(&sql, read_only()).await;
+        let frame = frame.map_err(|error| failure_of(error, doing))?;
+        frame.execute_stream().await.map_err(|error| failure_of(error, doing))
+    });
+    let mut stream = stream.await?;
+    let schema = stream.schema();
+    let (sender, batches) = tokio::sync::mpsc::channel(2);
+    let query = engine.spawn(async move {
+        while let Some(batch) = stream.next().await {
+            let batch = batch.map_err(|error| failure_of(error, doing));
+            if sender.send(batch).await.is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(Rows { schema, batches, _query: query })
 }

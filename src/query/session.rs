@@ -12,6 +12,7 @@ use datafusion::execution::memory_pool::{
 };
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
+use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
 use super::lake::{LAKE_URL, Lake};
@@ -108,16 +109,25 @@ impl QueryEngine {
         Ok(QuerySession { context: SessionContext::new_with_state(state), pool })
     }
 
+    /// Starts a computation on the query threads. Dropping the handle aborts it.
+    pub fn spawn<T, F>(&self, work: F) -> Outcome<AbortOnDropHandle<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        match &self.runtime {
+            Some(runtime) => Ok(AbortOnDropHandle::new(runtime.spawn(work))),
+            None => Err(Failure::new(FailureKind::Internal, "the query threads have ended")),
+        }
+    }
+
     /// Runs a computation on the query threads. Dropping the future aborts it.
     pub async fn compute<T, F>(&self, work: F) -> Outcome<T>
     where
         T: Send + 'static,
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
-        let Some(runtime) = &self.runtime else {
-            return Err(Failure::new(FailureKind::Internal, "the query threads have ended"));
-        };
-        let task = tokio_util::task::AbortOnDropHandle::new(runtime.spawn(work));
+        let task = self.spawn(work)?;
         match task.await {
             Ok(outcome) => outcome,
             Err(error) if error.is_cancelled() => {

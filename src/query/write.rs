@@ -329,9 +329,8 @@ impl PartWriter {
         let Some(days) = days else {
             return Err(Failure::new(FailureKind::Usage, "column `dt` is not a date"));
         };
-        let since = date.day().signed_duration_since(chrono::NaiveDate::default()).num_days();
-        let wrong =
-            (0..days.len()).find(|row| days.is_null(*row) || i64::from(days.value(*row)) != since);
+        let wrong = (0..days.len())
+            .find(|row| days.is_null(*row) || days.value(*row) != date.days_since_epoch());
         match wrong {
             None => Ok(()),
             Some(row) => {

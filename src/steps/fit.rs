@@ -20,8 +20,8 @@ use crate::run::record::ModelRecord;
 const MAX_RUNTIME: Duration = Duration::from_secs(6 * 3_600);
 /// How long one look at a job waits for it to end.
 const WAIT: Duration = Duration::from_secs(2);
-/// The line by which the container says how much memory it held at most.
-pub(super) const PEAK_MEMORY: &str = "memory:peak_bytes";
+/// The metric by which the container says how much memory it held at most.
+const PEAK_MEMORY: &str = "memory:peak_bytes";
 
 /// The split of a window that ends with a date.
 #[derive(Debug, Clone, Copy)]
@@ -76,6 +76,16 @@ pub(super) struct Fit<'a> {
 pub(super) struct Fitted {
     pub model: ModelRecord,
     pub metrics: BTreeMap<String, f64>,
+    /// The most bytes that the job held.
+    pub peak_memory: Option<u64>,
+}
+
+/// How a job ended well.
+pub(super) struct Ran {
+    /// The last value of each metric.
+    pub metrics: BTreeMap<String, f64>,
+    /// The most bytes that it held, where it could tell.
+    pub peak_memory: Option<u64>,
 }
 
 /// Submits the job and waits for it. A job of the same name and inputs that is done is not done
@@ -97,29 +107,26 @@ pub(super) async fn fit(context: &StepContext, fit: Fit<'_>) -> Outcome<Fitted> 
     }
     let name =
         job_name(context, fit.step, &fit.suffix, &format!("{channels:?}{hyperparameters:?}"));
-    let mut metrics = fit.train.job.metrics.clone();
-    metrics.push(MetricDefinition {
-        name: PEAK_MEMORY.to_owned(),
-        regex: r"memory: peak_bytes=(\d+)".to_owned(),
-    });
     let request = JobRequest {
         output: format!("models/{name}/"),
         kind: JobKind::Train,
         hyperparameters,
         channels,
-        metrics,
+        metrics: fit.train.job.metrics.clone(),
         max_runtime: MAX_RUNTIME,
         name,
     };
-    let metrics = run(context, &request).await?;
+    let output = request.output.clone();
+    let Ran { metrics, peak_memory } = run(context, request).await?;
     Ok(Fitted {
         model: ModelRecord {
             step: fit.step.clone(),
             algorithm: fit.algorithm,
             hyperparameters: fit.hyperparameters,
-            artifact: format!("{}model.tar.gz", request.output),
+            artifact: format!("{output}model.tar.gz"),
         },
         metrics,
+        peak_memory,
     })
 }
 
@@ -178,13 +185,14 @@ pub(super) fn job_name(context: &StepContext, step: &Name, suffix: &str, what: &
     format!("{step}-{day}-{suffix}-{}", &digest(identity.as_bytes()))
 }
 
-/// Submits a job and waits until it ends. Returns its metrics.
-pub(super) async fn run(
-    context: &StepContext,
-    request: &JobRequest,
-) -> Outcome<BTreeMap<String, f64>> {
+/// Submits a job and waits until it ends.
+pub(super) async fn run(context: &StepContext, mut request: JobRequest) -> Outcome<Ran> {
+    request.metrics.push(MetricDefinition {
+        name: PEAK_MEMORY.to_owned(),
+        regex: r"memory: peak_bytes=(\d+)".to_owned(),
+    });
     let trainer = &context.services.trainer;
-    trainer.submit(request).await?;
+    trainer.submit(&request).await?;
     loop {
         let status = tokio::select! {
             status = trainer.wait(&request.name, WAIT) => status?,
@@ -195,7 +203,11 @@ pub(super) async fn run(
         };
         match status.state {
             JobState::InProgress => {}
-            JobState::Completed => return Ok(status.metrics),
+            JobState::Completed => {
+                let mut metrics = status.metrics;
+                let peak_memory = metrics.remove(PEAK_MEMORY).map(count);
+                return Ok(Ran { metrics, peak_memory });
+            }
             JobState::Stopped => {
                 return Err(Failure::new(
                     FailureKind::Cancelled,
@@ -216,4 +228,14 @@ pub(super) async fn run(
             }
         }
     }
+}
+
+/// A count that went through a metric.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "the regexes of counts match digits only"
+)]
+pub(super) fn count(metric: f64) -> u64 {
+    metric as u64
 }

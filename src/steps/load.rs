@@ -53,11 +53,17 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
         .lists(
             &scored.recommendations,
             "SELECT user_id, NULL, item_id, score FROM lists ORDER BY user_id, rank",
+            |user, _| user_key(user.unwrap_or_default()),
         )
         .await?;
     if let Some(fallback) = &scored.fallback {
         loader
-            .lists(fallback, "SELECT location, device, item_id, score FROM lists ORDER BY location, device, rank")
+            .lists(
+                fallback,
+                "SELECT location, device, item_id, score FROM lists \
+                 ORDER BY location, device, rank",
+                segment_key,
+            )
             .await?;
     }
     let (items, rows) = (loader.items, loader.rows);
@@ -84,32 +90,33 @@ struct Loader<'a> {
 }
 
 impl Loader<'_> {
-    /// Puts the lists of a table. The query gives key parts, item and score, ordered by key and
-    /// rank. With a user the second part is NULL.
-    async fn lists(&mut self, table: &str, sql: &str) -> Outcome<()> {
+    /// Puts the lists of a table. The query gives the two parts of a key, item and score, ordered
+    /// by key and rank.
+    async fn lists(
+        &mut self,
+        table: &str,
+        sql: &str,
+        key_of: impl Fn(Option<&str>, Option<&str>) -> String,
+    ) -> Outcome<()> {
         let name = Name::new(table)
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
         let read = TableRead { table: name, partitions: vec![Partition::Day(self.context.date)] };
         let published = self.context.table(&read).await?;
-        let is_fallback = sql.contains("location");
         let query = Arc::clone(&self.context.services.query);
         let session = query.session()?;
         session
             .context
             .register_table("lists", Arc::new(published))
             .map_err(|error| failure_of(error, "read the recommendations"))?;
-        let mut stream = scan::stream(&session, sql).await?;
+        let mut rows = scan::rows(&query, session, sql).await?;
         let mut current: Option<ServingItem> = None;
-        while let Some(batch) = scan::next(&mut stream).await? {
+        while let Some(batch) = rows.next().await? {
             if self.context.cancel.is_cancelled() {
                 return Err(Failure::new(FailureKind::Cancelled, "stopped on request"));
             }
             let columns = Columns::of(&batch)?;
             for row in 0..batch.num_rows() {
-                let key = match is_fallback {
-                    true => segment_key(columns.first(row), columns.second(row)),
-                    false => user_key(columns.first(row).unwrap_or_default()),
-                };
+                let key = key_of(columns.first(row), columns.second(row));
                 let item =
                     RecommendedItem { item: columns.item(row), score: columns.scores.value(row) };
                 match &mut current {

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::cut;
-use super::fit::{Cuts, PEAK_MEMORY, find, fit_for_serving, job_name, run, train_step};
+use super::fit::{Cuts, Ran, count, find, fit_for_serving, job_name, run, train_step};
 use super::train::{describe, to_value};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::job::MetricDefinition;
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{ScoreStep, StepKind};
+use crate::pipeline::step::{ScoreStep, StepKind, fallback_table};
 use crate::ports::{FileEntry, JobKind, JobRequest, PartitionEntry, TableEntry};
+use crate::query::content_hash::ContentHash;
 use crate::query::published::PublishedTable;
 use crate::query::{catalog_schema, scan};
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -72,24 +73,21 @@ pub async fn score(
         kind: JobKind::Score,
         hyperparameters,
         channels,
-        metrics: vec![
-            MetricDefinition { name: "users".to_owned(), regex: r"scored users=(\d+)".to_owned() },
-            MetricDefinition {
-                name: PEAK_MEMORY.to_owned(),
-                regex: r"memory: peak_bytes=(\d+)".to_owned(),
-            },
-        ],
+        metrics: vec![MetricDefinition {
+            name: "users".to_owned(),
+            regex: r"scored users=(\d+)".to_owned(),
+        }],
         max_runtime: Duration::from_secs(6 * 3_600),
         name: job,
     };
-    let metrics = run(context, &request).await?;
+    let output = request.output.clone();
+    let Ran { metrics, peak_memory } = run(context, request).await?;
     let mut tables = Vec::new();
     let mut partitions = Vec::new();
     for (folder, table) in
-        [("recommendations", name.to_string()), ("fallback", format!("{name}_fallback"))]
+        [("recommendations", name.to_string()), ("fallback", fallback_table(name.as_str()))]
     {
-        let files =
-            context.services.query.lake().files_of(&format!("{}{folder}", request.output)).await?;
+        let files = context.services.query.lake().files_of(&format!("{output}{folder}")).await?;
         if files.is_empty() {
             continue;
         }
@@ -98,12 +96,7 @@ pub async fn score(
         partitions.push(partition);
     }
     context.services.catalog.publish(&tables, &partitions).await?;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count that went through a metric"
-    )]
-    let users = metrics.get("users").map_or(0, |users| *users as u64);
+    let users = metrics.get("users").copied().map_or(0, count);
     let rows = partitions.first().map_or(0, |partition| partition.rows);
     let scored = Scored {
         recommendations: name.to_string(),
@@ -111,12 +104,6 @@ pub async fn score(
         model: describe(&model),
     };
     context.made.put_output(name, to_value(&scored)?);
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count of bytes that went through a metric"
-    )]
-    let peak_memory = metrics.get(PEAK_MEMORY).map(|bytes| *bytes as u64);
     Ok(StepReport {
         rows_in: users,
         rows_out: rows,
@@ -142,20 +129,9 @@ async fn describe_files(
     paths: Vec<String>,
 ) -> Outcome<(TableEntry, PartitionEntry)> {
     let query = Arc::clone(&context.services.query);
-    let (schema, sizes) = {
-        let session = query.session()?;
-        let first = paths[0].clone();
-        let schema =
-            query.compute(async move { scan::file_schema(&session, &first).await }).await?;
-        let mut sizes = Vec::new();
-        for path in &paths {
-            sizes.push(query.lake().size(path).await?);
-        }
-        (schema, sizes)
-    };
-    let mut files = Vec::new();
-    let mut total = 0;
-    let mut hash = crate::query::content_hash::ContentHash::default();
+    let session = query.session()?;
+    let first = paths[0].clone();
+    let schema = query.compute(async move { scan::file_schema(&session, &first).await }).await?;
     let partition = Partition::Day(context.date);
     let mut entry = PartitionEntry {
         table: table.clone(),
@@ -168,19 +144,19 @@ async fn describe_files(
         fingerprint: context.fingerprint.clone(),
         published: context.services.clock.now(),
     };
-    for (path, bytes) in paths.into_iter().zip(sizes) {
-        let mut one = entry.clone();
-        // The count is not known yet; any but zero makes the file count as one with rows.
-        one.files = vec![FileEntry { path: path.clone(), bytes, rows: 1 }];
-        let published = PublishedTable::new(Arc::clone(&schema), true, vec![one]);
-        let session = query.session()?;
-        let (rows, part) = query.compute(scan::rows_and_hash(session, published)).await?;
+    let mut files = Vec::new();
+    let mut hash = ContentHash::default();
+    for path in paths {
+        let bytes = query.lake().size(&path).await?;
+        // Rows are what is found out here; reading does not ask for them.
+        entry.files = vec![FileEntry { path: path.clone(), bytes, rows: 0 }];
+        let one = PublishedTable::new(Arc::clone(&schema), true, vec![entry.clone()]);
+        let (rows, part) = query.compute(scan::rows_and_hash(query.session()?, one)).await?;
         files.push(FileEntry { path, bytes, rows });
-        total += rows;
+        entry.rows += rows;
         hash.merge(&part);
     }
     entry.files = files;
-    entry.rows = total;
     entry.content_hash = hash.to_string();
     let table =
         TableEntry { name: table, columns: catalog_schema::to_entries(&schema), by_day: true };

@@ -1,7 +1,5 @@
 //! `select`: compares candidates, baselines and the champion on the test days, and decides.
 
-use std::collections::BTreeMap;
-
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::{cut, download};
@@ -13,7 +11,7 @@ use crate::models::{
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{ChampionRule, SelectStep};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::{Decision, Estimate, ModelRecord, ModelResult, StepReport};
+use crate::run::record::{Decision, ModelRecord, ModelResult, StepReport};
 
 /// The name of the last winner among the results.
 const CHAMPION: &str = "champion";
@@ -243,12 +241,7 @@ fn results(entrants: Vec<Entrant>, metric: &str) -> Vec<ModelResult> {
             name: entrant.name,
             role: entrant.role.to_owned(),
             model: entrant.model,
-            metrics: entrant
-                .evaluation
-                .metrics
-                .into_iter()
-                .map(|(name, e)| (name, Estimate { value: e.value, low: e.low, high: e.high }))
-                .collect::<BTreeMap<_, _>>(),
+            metrics: entrant.evaluation.metrics,
         })
         .collect();
     let of = |result: &ModelResult| result.metrics.get(metric).map_or(0.0, |e| e.value);

@@ -103,14 +103,13 @@ pub async fn make(
         () = context.cancel.cancelled() => Err(Failure::new(FailureKind::Cancelled, "stopped on request")),
     };
     let outcome = match outcome {
-        Ok(made) => match read_rest(&query, listed, &tally).await {
-            Ok(()) => Ok(made),
-            Err(failure) => Err(failure),
-        },
-        Err(failure) => Err(failure),
-    };
-    let outcome = match outcome {
-        Ok(made) => settle(context, name, sql, partition, sources, &tally, made).await,
+        Ok(made) => {
+            let settled = async {
+                read_rest(&query, listed, &tally).await?;
+                settle(context, name, sql, partition, sources, &tally, made).await
+            };
+            settled.await
+        }
         Err(failure) => Err(failure),
     };
     match outcome {

@@ -2,7 +2,7 @@
 
 use super::TableRead;
 use super::context::StepContext;
-use super::fit::{Cuts, Fit, Fitted, PEAK_MEMORY, fit};
+use super::fit::{Cuts, Fit, Fitted, fit};
 use crate::models::{Observation, Tuner};
 use crate::pipeline::job::{Hyperparameters, Objective, Tuning};
 use crate::pipeline::name::Name;
@@ -178,13 +178,7 @@ async fn fit_candidate(
 }
 
 fn finish(context: &StepContext, name: &Name, fitted: Fitted, note: String) -> Outcome<StepReport> {
-    let Fitted { model, metrics } = fitted;
-    #[expect(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a count of bytes that went through a metric"
-    )]
-    let peak_memory = metrics.get(PEAK_MEMORY).map(|bytes| *bytes as u64);
+    let Fitted { model, peak_memory, .. } = fitted;
     let report = StepReport {
         peak_memory,
         note: Some(if note.is_empty() { describe(&model) } else { note }),

@@ -13,6 +13,7 @@ use datafusion::arrow::array::{
 };
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
+use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::schema::ColumnType;
 use crate::pipeline::source::Timezone;
 
@@ -202,7 +203,7 @@ pub fn parse_day(text: &[u8]) -> Option<i64> {
         u32::try_from(month).ok()?,
         u32::try_from(day).ok()?,
     )?;
-    Some(date.signed_duration_since(NaiveDate::default()).num_days())
+    Some(i64::from(LogicalDate::new(date).days_since_epoch()))
 }
 
 fn two_digits(text: &[u8], at: usize) -> Option<i64> {

@@ -17,7 +17,7 @@ use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::file::properties::WriterProperties;
 use tokio::sync::Notify;
 
-use crate::pipeline::interval::Partition;
+use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 
 /// Rows that are held in memory before they go to the quarantine's file.
@@ -240,10 +240,7 @@ struct PendingRow {
 
 impl Quarantine {
     fn new(step: &str, partition: Partition, folder: &Path) -> Self {
-        let day = partition.date().and_then(|date| {
-            let days = date.day().signed_duration_since(chrono::NaiveDate::default()).num_days();
-            i32::try_from(days).ok()
-        });
+        let day = partition.date().map(LogicalDate::days_since_epoch);
         Self {
             step: step.to_owned(),
             day,
