@@ -360,7 +360,10 @@ async fn no_more_run_at_once_than_said() {
         trainer.submit(&job).await.unwrap();
         assert_eq!(trainer.status(name).await.unwrap().state, JobState::InProgress);
     }
-    while place.appears("started").await.lines().count() < 2 {}
+    // Without the yield the second job would never get a turn on the one thread.
+    while place.appears("started").await.lines().count() < 2 {
+        tokio::task::yield_now().await;
+    }
     // One that waits is stopped without having started.
     trainer.cancel("c").await.unwrap();
     assert_eq!(trainer.wait("c", LONG).await.unwrap().state, JobState::Stopped);
