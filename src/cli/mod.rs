@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand.
 
 mod completions;
+mod doctor;
 mod error;
+mod iam;
 mod job;
 mod query;
 mod recommend;
@@ -46,6 +48,8 @@ enum Command {
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
+    Doctor(doctor::Args),
+    Iam(iam::Args),
     Completions(completions::Args),
     Job(job::Args),
 }
@@ -69,6 +73,8 @@ pub fn main() -> ExitCode {
     let ended = match cli.command {
         Command::Completions(args) => completions::run(&args),
         Command::Job(args) => job::run(&args),
+        Command::Iam(args) => iam::run(&args, &app),
+        Command::Doctor(args) => block_on(&app, doctor::run(args, &app)),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
         Command::Recommend(args) => block_on(&app, recommend::run(args, &app)),

@@ -3,6 +3,7 @@
 //! Everything here is talk and goes to standard error; standard output is left to data. All modes
 //! are made from the same events, so that no mode knows more than another.
 
+pub mod findings;
 pub mod history;
 pub mod json;
 pub mod level;

@@ -1,7 +1,9 @@
 //! The AWS target: S3, Glue, Redshift, SageMaker and DynamoDB. One service a file; types of the
 //! SDKs never leave this folder.
 
+mod doctor;
 mod error;
 mod session;
 
+pub use doctor::AwsPreflight;
 pub use session::AwsSession;
