@@ -264,7 +264,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 #[track_caller]
-fn ran(mut command: Command) -> Ran {
+pub fn ran(mut command: Command) -> Ran {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran {

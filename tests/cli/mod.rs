@@ -2,4 +2,5 @@
 
 mod exit_codes;
 mod help;
+pub mod iam;
 mod streams;

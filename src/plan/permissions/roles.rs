@@ -108,20 +108,23 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
     if !uses.warehouse {
         return;
     }
-    let key = target.lake.key("tables");
+    let below = |folder: &str| {
+        place.bucket(&format!("{}/{}/*", target.lake.bucket, target.lake.key(folder)))
+    };
     grants.add(
         "S3Read",
         "files that are copied into the warehouse, and the lists that name them",
         &["s3:GetObject"],
-        vec![place.bucket(&format!("{}/{key}/*", target.lake.bucket))],
+        vec![below("manifests"), below("tables")],
         vec![],
     );
+    let prefixes = ["manifests", "tables"].map(|folder| format!("{}/*", target.lake.key(folder)));
     grants.add(
         "S3List",
         "the files of a table",
         &["s3:ListBucket"],
         vec![place.bucket(&target.lake.bucket)],
-        vec![condition("StringLikeIfExists", "s3:prefix", [format!("{key}/*")])],
+        vec![condition("StringLikeIfExists", "s3:prefix", prefixes)],
     );
     if let Some(key) = lake_key(target) {
         let (key, alias) = place.key(key);

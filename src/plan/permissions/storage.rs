@@ -5,8 +5,9 @@ use super::uses::{Uses, objects};
 use super::{Grants, condition};
 use crate::pipeline::target::{AwsTarget, Removal};
 
-/// Folders of the lake that a run writes into. Raw input is not among them.
-pub(super) const WRITTEN: [&str; 4] = ["tables", "datasets", "models", "scored"];
+/// Folders of the lake that a run writes into: what steps make, lists of files for COPY, and the
+/// catalog's notes. Raw input is not among them.
+const WRITTEN: [&str; 6] = ["tables", "datasets", "models", "scored", "manifests", "_recctl"];
 
 /// Objects of the lake and of sources.
 pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -115,13 +116,13 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
         &[
             "dynamodb:BatchGetItem",
             "dynamodb:BatchWriteItem",
-            "dynamodb:ConditionCheckItem",
             "dynamodb:CreateTable",
             "dynamodb:DeleteItem",
             "dynamodb:DescribeTable",
             "dynamodb:GetItem",
             "dynamodb:PutItem",
             "dynamodb:Query",
+            "dynamodb:Scan",
             "dynamodb:UpdateItem",
         ],
         served.clone(),

@@ -1,0 +1,3 @@
+//! The AWS target against what stands in for its services.
+
+mod doctor;
