@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::{Ended, error, sample};
-use crate::app::{App, Target};
+use crate::app::{App, LocalTarget};
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
@@ -70,8 +70,8 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         Some(date) => date,
         None => LogicalDate::new(services.clock.now().date_naive()).minus(1),
     };
-    if !args.dry_run {
-        first_sample(app, &pipeline, date, &target, &events, &cancel).await?;
+    if let (Some(local), false) = (&target.local, args.dry_run) {
+        first_sample(app, &pipeline, date, local, &events, &cancel).await?;
     }
     let facts = gather(services, &pipeline, date, args.force).await?;
     let planned = plan(&pipeline, date, &facts)?;
@@ -143,13 +143,13 @@ async fn first_sample(
     app: &App,
     pipeline: &Pipeline,
     date: LogicalDate,
-    target: &Target,
+    local: &LocalTarget,
     events: &Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Outcome<()> {
     let reads_sample =
         pipeline.sources.values().any(|source| source.path.as_str() == sample::CLICKSTREAM_PATH);
-    let raw = target.local.lake.join("raw");
+    let raw = local.lake.join("raw");
     let holds_something = std::fs::read_dir(&raw).is_ok_and(|mut entries| entries.next().is_some());
     if !reads_sample || holds_something {
         return Ok(());
@@ -163,7 +163,7 @@ async fn first_sample(
             date.minus(days.saturating_sub(1))
         ),
     });
-    let options = sample::options(app, target, lines, days, date, sample::SEED);
+    let options = sample::options(app, local, lines, days, date, sample::SEED);
     sample::make(options, Arc::clone(events), cancel.clone()).await.map(|_| ())
 }
 

@@ -47,6 +47,9 @@ pub async fn run(
     events: Arc<dyn EventSink>,
     cancel: CancellationToken,
 ) -> Outcome<(Status, Option<Failure>)> {
+    if !plan.actions.iter().any(Action::runs) {
+        return nothing_to_do(&services, &pipeline, &plan, id, &options, events.as_ref()).await;
+    }
     let lease_name = format!("{}/{}", pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
     let started = services.clock.now();
@@ -112,6 +115,28 @@ pub async fn run(
         summary: Box::new(summary),
     });
     Ok((status, failure))
+}
+
+/// A run that has nothing to do changes nothing: it takes no lease and leaves no record.
+async fn nothing_to_do(
+    services: &Services,
+    pipeline: &Pipeline,
+    plan: &Plan,
+    id: RunId,
+    options: &RunOptions,
+    events: &dyn EventSink,
+) -> Outcome<(Status, Option<Failure>)> {
+    let clock = std::time::Instant::now();
+    announce(plan, &id, options, events);
+    let summary =
+        RunSummary { served: served(services, pipeline).await, ..unchanged(services, plan) };
+    events.emit(RunEvent::RunFinished {
+        run: id,
+        status: Status::Unchanged,
+        seconds: clock.elapsed().as_secs_f64(),
+        summary: Box::new(summary),
+    });
+    Ok((Status::Unchanged, None))
 }
 
 /// The unit of an action, for events.
@@ -287,8 +312,25 @@ async fn summarize(
     performer: &Performer,
     units: Vec<FinishedUnit>,
 ) -> RunSummary {
+    let mut summary = RunSummary { units, ..unchanged(services, plan) };
+    for step in &pipeline.steps {
+        // An old decision would read as if it had been made now.
+        if matches!(step.kind, StepKind::Select(_))
+            && summary
+                .units
+                .iter()
+                .any(|unit| unit.unit.step == step.name && unit.status == Status::Succeeded)
+        {
+            summary.decision = performer.made().output::<Decision>(&step.name).ok();
+        }
+    }
+    summary.served = served(services, pipeline).await;
+    summary
+}
+
+/// What was left as it is.
+fn unchanged(services: &Services, plan: &Plan) -> RunSummary {
     let mut summary = RunSummary {
-        units,
         peak_memory: peak_bytes(),
         at: Some(services.clock.now()),
         ..RunSummary::default()
@@ -299,38 +341,26 @@ async fn summarize(
             summary.unchanged.push(PlannedUnit { unit: unit_of(action), reason });
         }
     }
+    summary
+}
+
+/// What the pipeline's served tables show now.
+async fn served(services: &Services, pipeline: &Pipeline) -> Vec<Served> {
     let mut served: BTreeMap<String, Served> = BTreeMap::new();
     for step in &pipeline.steps {
-        match &step.kind {
-            // An old decision would read as if it had been made now.
-            StepKind::Select(_)
-                if summary.units.iter().any(|unit| {
-                    unit.unit.step == step.name && unit.status == Status::Succeeded
-                }) =>
-            {
-                summary.decision = performer.made().output::<Decision>(&step.name).ok();
-            }
-            StepKind::Load(load) => {
-                let table = load.table.as_str();
-                let generations = services.serving.generations(table).await.unwrap_or_default();
-                if let Some(visible) = generations.into_iter().find(|g| g.visible) {
-                    served.insert(
-                        table.to_owned(),
-                        Served {
-                            table: table.to_owned(),
-                            generation: visible.generation,
-                            items: visible.items,
-                        },
-                    );
-                }
-            }
-            StepKind::Sql(_)
-            | StepKind::Train(_)
-            | StepKind::Tune(_)
-            | StepKind::Select(_)
-            | StepKind::Score(_) => {}
+        let StepKind::Load(load) = &step.kind else { continue };
+        let table = load.table.as_str();
+        let generations = services.serving.generations(table).await.unwrap_or_default();
+        if let Some(visible) = generations.into_iter().find(|g| g.visible) {
+            served.insert(
+                table.to_owned(),
+                Served {
+                    table: table.to_owned(),
+                    generation: visible.generation,
+                    items: visible.items,
+                },
+            );
         }
     }
-    summary.served = served.into_values().collect();
-    summary
+    served.into_values().collect()
 }

@@ -212,6 +212,7 @@ pub fn decision() -> Decision {
         algorithm: "als".into(),
         hyperparameters: BTreeMap::new(),
         artifact: "models/model.tar.gz".into(),
+        tuned_by: None,
     };
     let result = |step: &str, role: &str, value: f64| ModelResult {
         name: step.into(),

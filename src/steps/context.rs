@@ -11,8 +11,10 @@ use super::TableRead;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
+use crate::pipeline::step::WarehouseLayout;
 use crate::ports::{
-    Catalog, Clock, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer, Warehouse,
+    Catalog, Clock, ModelRegistry, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer,
+    Warehouse,
 };
 use crate::query::catalog_schema;
 use crate::query::published::PublishedTable;
@@ -29,6 +31,8 @@ pub struct Services {
     pub warehouse: Arc<dyn Warehouse>,
     /// Trainer.
     pub trainer: Arc<dyn Trainer>,
+    /// Model registry; `None` where the target has none.
+    pub registry: Option<Arc<dyn ModelRegistry>>,
     /// Serving store.
     pub serving: Arc<dyn ServingStore>,
     /// State.
@@ -48,8 +52,8 @@ pub struct Staged {
     pub table: TableEntry,
     /// The partition.
     pub partition: PartitionEntry,
-    /// Whether the warehouse gets it too.
-    pub warehouse: bool,
+    /// How it comes into the warehouse, if it does.
+    pub warehouse: Option<WarehouseLayout>,
 }
 
 /// What the steps of a run have made so far.

@@ -2,19 +2,21 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::cut;
-use super::fit::{Cuts, Ran, count, find, fit_for_serving, job_name, run, train_step};
+use super::fit::{
+    Cuts, MAX_RUNTIME, Ran, count, find, fit_for_serving, job_name, peak_memory_metric, run,
+    train_step,
+};
 use super::train::{describe, to_value};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::job::MetricDefinition;
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{ScoreStep, StepKind, fallback_table};
+use crate::pipeline::step::{SchemaChange, ScoreStep, StepKind, fallback_table};
 use crate::ports::{FileEntry, JobKind, JobRequest, PartitionEntry, TableEntry};
 use crate::query::content_hash::ContentHash;
 use crate::query::published::PublishedTable;
@@ -73,15 +75,16 @@ pub async fn score(
         kind: JobKind::Score,
         hyperparameters,
         channels,
-        metrics: vec![MetricDefinition {
-            name: "users".to_owned(),
-            regex: r"scored users=(\d+)".to_owned(),
-        }],
-        max_runtime: Duration::from_secs(6 * 3_600),
+        metrics: vec![
+            MetricDefinition { name: "users".to_owned(), regex: r"scored users=(\d+)".to_owned() },
+            peak_memory_metric(),
+        ],
+        max_runtime: train.job.resources.max_runtime.unwrap_or(MAX_RUNTIME),
+        resources: train.job.resources.clone(),
         name: job,
     };
     let output = request.output.clone();
-    let Ran { metrics, peak_memory } = run(context, request).await?;
+    let Ran { metrics, peak_memory } = run(context, request, train.job.on_cancel).await?;
     let mut tables = Vec::new();
     let mut partitions = Vec::new();
     for (folder, table) in
@@ -158,7 +161,11 @@ async fn describe_files(
     }
     entry.files = files;
     entry.content_hash = hash.to_string();
-    let table =
-        TableEntry { name: table, columns: catalog_schema::to_entries(&schema), by_day: true };
+    let table = TableEntry {
+        name: table,
+        columns: catalog_schema::to_entries(&schema),
+        by_day: true,
+        schema_change: SchemaChange::Allow,
+    };
     Ok((table, entry))
 }

@@ -45,6 +45,7 @@ use self::page::Listing;
 use self::registry::Registry;
 use self::tuning::TuningJob;
 use crate::http::{Handler, Request, Response, Server};
+use crate::stack::REGION;
 
 /// What a server is made of.
 #[derive(Clone)]
@@ -69,8 +70,7 @@ pub struct Config {
 impl Config {
     /// A server over an S3 endpoint.
     pub fn new(program: impl Into<PathBuf>, s3_endpoint: &str, access_key: &str) -> Self {
-        let region = "us-east-1";
-        Self::over(program, Buckets::at(s3_endpoint, access_key, region))
+        Self::over(program, Buckets::at(s3_endpoint, access_key, REGION))
     }
 
     /// A server over given buckets.
@@ -80,7 +80,7 @@ impl Config {
             environment: Vec::new(),
             buckets,
             account: "123456789012".to_owned(),
-            region: "us-east-1".to_owned(),
+            region: REGION.to_owned(),
             grace: Duration::from_secs(5),
             suggest: suggest::by_strategy(),
         }

@@ -144,7 +144,7 @@ fn training(name: &str, behaviour: &str) -> Value {
         "TrainingJobName": name,
         "HyperParameters": { "behaviour": behaviour },
         "AlgorithmSpecification": {
-            "TrainingImage": "123456789012.dkr.ecr.us-east-1.amazonaws.com/recctl:1",
+            "TrainingImage": "123456789012.dkr.ecr.eu-central-1.amazonaws.com/recctl:1",
             "TrainingInputMode": "File",
             "MetricDefinitions": [{ "Name": "loss", "Regex": "loss=([0-9.]+)" }],
         },
@@ -191,7 +191,7 @@ async fn a_training_job_runs_its_container() {
     let bench = Bench::new().await;
     let created = bench.call("CreateTrainingJob", training("Job-1", "succeed")).await.unwrap();
     let arn = created["TrainingJobArn"].as_str().unwrap();
-    assert_eq!(arn, "arn:aws:sagemaker:us-east-1:123456789012:training-job/job-1");
+    assert_eq!(arn, "arn:aws:sagemaker:eu-central-1:123456789012:training-job/job-1");
     let job = bench.ended("Job-1").await;
     assert_eq!(job["TrainingJobStatus"], "Completed", "{job}");
     assert_eq!(secondary(&job), ["Starting", "Downloading", "Training", "Uploading", "Completed"]);
@@ -537,7 +537,7 @@ async fn models_are_registered_in_versions() {
     let first = bench.call("CreateModelPackage", package("a")).await.unwrap();
     assert_eq!(first, bench.call("CreateModelPackage", package("a")).await.unwrap());
     let arn = first["ModelPackageArn"].clone();
-    assert_eq!(arn, "arn:aws:sagemaker:us-east-1:123456789012:model-package/recs/1");
+    assert_eq!(arn, "arn:aws:sagemaker:eu-central-1:123456789012:model-package/recs/1");
     bench.call("CreateModelPackage", package("b")).await.unwrap();
     let update = json!({
         "ModelPackageArn": arn, "ModelApprovalStatus": "Approved",
