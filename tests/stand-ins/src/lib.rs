@@ -11,5 +11,6 @@ pub mod pressure;
 mod process;
 pub mod python;
 pub mod recorder;
+pub mod sagemaker;
 pub mod stack;
 mod upstream;
