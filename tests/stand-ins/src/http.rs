@@ -16,6 +16,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+/// Marks what is no answer; it never leaves the server.
+const HANG_UP: HeaderName = HeaderName::from_static("x-stand-in-hang-up");
+
 /// A request, with its whole body.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -66,6 +69,13 @@ impl Response {
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::of(status, &json!({ "__type": code, "message": message, "Message": message }))
+    }
+
+    /// No answer at all: the connection is closed.
+    pub fn hang_up() -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(HANG_UP, HeaderValue::from_static("1"));
+        Self { status: StatusCode::OK, headers, body: Bytes::new() }
     }
 
     fn of(status: StatusCode, body: &Value) -> Self {
@@ -148,7 +158,7 @@ async fn serve<H: Handler>(listener: std::net::TcpListener, handler: Arc<H>) {
                 let handler = Arc::clone(&handler);
                 async move {
                     let (parts, body) = request.into_parts();
-                    let body = body.collect().await?.to_bytes();
+                    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
                     let request = Request {
                         method: parts.method,
                         uri: parts.uri,
@@ -156,10 +166,13 @@ async fn serve<H: Handler>(listener: std::net::TcpListener, handler: Arc<H>) {
                         body,
                     };
                     let answer = handler.handle(request).await;
+                    if answer.headers.contains_key(HANG_UP) {
+                        return Err(std::io::ErrorKind::ConnectionReset.into());
+                    }
                     let mut response = hyper::Response::new(Full::new(answer.body));
                     *response.status_mut() = answer.status;
                     *response.headers_mut() = answer.headers;
-                    Ok::<_, hyper::Error>(response)
+                    Ok::<_, std::io::Error>(response)
                 }
             });
             let connection = hyper::server::conn::http1::Builder::new()

@@ -4,3 +4,4 @@
 //! Everything listens on 127.0.0.1 at a port that the system chose, and ends with the test process.
 
 pub mod http;
+pub mod redshift_data;
