@@ -23,7 +23,7 @@ pub const INTERRUPTED: u8 = 130;
 /// The exit code of a kind of failure.
 pub fn code_of(kind: FailureKind) -> u8 {
     match kind {
-        FailureKind::Usage | FailureKind::NotFound => USAGE,
+        FailureKind::Usage | FailureKind::NotFound | FailureKind::Denied => USAGE,
         FailureKind::Quality => QUALITY,
         FailureKind::Conflict => CONFLICT,
         FailureKind::Transient => TRANSIENT,

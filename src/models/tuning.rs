@@ -88,7 +88,8 @@ impl Tuner {
         random.set_stream(observations.len() as u64);
         match self.tuning.strategy {
             Strategy::Grid => self.grid().find(is_new),
-            Strategy::Random => self.draw(&mut random, &is_new),
+            // Ending trials early takes a service that can; without one, hyperband is random.
+            Strategy::Random | Strategy::Hyperband { .. } => self.draw(&mut random, &is_new),
             // One in five is a plain draw: the estimator alone may settle on a category after a few
             // lucky trials and never learn what the others are worth.
             Strategy::Bayesian if observations.len() % 5 == 4 => self.draw(&mut random, &is_new),
@@ -216,6 +217,8 @@ mod tests {
             parallel: 1,
             seed: 3,
             ranges: ranges.collect::<BTreeMap<_, _>>(),
+            early_stopping: false,
+            warm_start: false,
         }
     }
 

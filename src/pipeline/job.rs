@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -186,8 +187,15 @@ pub enum Strategy {
     Grid,
     /// Independent draws.
     Random,
-    /// Draws near what has worked (tree-structured Parzen estimator).
+    /// Draws near what has worked (tree-structured Parzen estimator on the embedded target).
     Bayesian,
+    /// Many short trials, of which the best go on; a service that tunes by itself only.
+    Hyperband {
+        /// Least resource (usually epochs) of a trial.
+        min_resource: u32,
+        /// Most resource of a trial.
+        max_resource: u32,
+    },
 }
 
 /// Describes a search over hyperparameters.
@@ -201,6 +209,12 @@ pub struct Tuning {
     pub parallel: usize,
     pub seed: u64,
     pub ranges: BTreeMap<String, ParameterRange>,
+    /// Whether a service that tunes by itself ends trials early that do badly.
+    #[serde(default)]
+    pub early_stopping: bool,
+    /// Whether a service that tunes by itself begins with what the last search learned.
+    #[serde(default)]
+    pub warm_start: bool,
 }
 
 /// Says how a metric is read off a training job's output: one regular expression with one capture
@@ -210,6 +224,37 @@ pub struct Tuning {
 pub struct MetricDefinition {
     pub name: String,
     pub regex: String,
+}
+
+/// What remote jobs run on; what is absent is the target's choice.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Resources {
+    /// The container's image; the target's own if absent.
+    pub image: Option<String>,
+    /// Instance types, the first choice first; the others where capacity is short.
+    pub instances: Vec<String>,
+    /// Number of instances.
+    pub count: Option<u32>,
+    /// Size of the volume in GB.
+    pub volume_gb: Option<u32>,
+    /// Whether it runs on spot capacity.
+    pub spot: Option<bool>,
+    /// The longest that a job may run.
+    pub max_runtime: Option<Duration>,
+    /// The longest that a job on spot capacity may take with its waiting; twice `max_runtime` if
+    /// absent.
+    pub max_wait: Option<Duration>,
+}
+
+/// What becomes of a remote job when its run is stopped.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnCancel {
+    /// It is stopped.
+    #[default]
+    Stop,
+    /// It goes on, and the next run finds it.
+    Detach,
 }
 
 /// A training or tuning job, as `jobs/<name>.yaml` describes it.
@@ -227,6 +272,10 @@ pub struct Job {
     pub objective: Option<Objective>,
     /// How to search, for `tune`.
     pub tuning: Option<Tuning>,
+    /// What it runs on, where that is not this machine.
+    pub resources: Resources,
+    /// What becomes of it when its run is stopped.
+    pub on_cancel: OnCancel,
 }
 
 #[cfg(test)]
@@ -279,6 +328,8 @@ mod tests {
                 "factors".to_owned(),
                 ParameterRange::Integer { min: 8, max: 64, scale: Scale::Log },
             )]),
+            early_stopping: false,
+            warm_start: false,
         };
         let text = serde_json::to_string(&tuning).unwrap();
         assert!(

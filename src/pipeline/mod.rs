@@ -11,4 +11,5 @@ pub mod query;
 pub mod schema;
 pub mod source;
 pub mod step;
+pub mod target;
 pub mod variable;

@@ -1,5 +1,7 @@
 //! Steps: what a pipeline does, as meant.
 
+use serde::{Deserialize, Serialize};
+
 use super::job::Job;
 use super::name::Name;
 use super::query::Mention;
@@ -74,10 +76,52 @@ pub struct SqlStep {
     pub unique_key: Vec<String>,
     /// What must hold before the table becomes visible.
     pub checks: Vec<Check>,
-    /// Whether the table is also loaded into the warehouse.
-    pub warehouse: bool,
+    /// How the table comes into the warehouse; `None` if it does not.
+    pub warehouse: Option<WarehouseLayout>,
+    /// What happens where the query's columns no longer fit the published table.
+    pub schema_change: SchemaChange,
     /// The parameters that the query uses, without the `$`.
     pub parameters: Vec<String>,
+}
+
+/// How a table comes into the warehouse.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WarehouseLayout {
+    /// How its rows get there.
+    pub mode: WarehouseMode,
+    /// The column by which rows are spread over nodes; the warehouse's choice if absent.
+    pub dist_key: Option<String>,
+    /// The columns by which rows are sorted.
+    pub sort_keys: Vec<String>,
+}
+
+/// How rows get into the warehouse.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarehouseMode {
+    /// The day (or all) is replaced.
+    #[default]
+    Replace,
+    /// Rows of the same key are replaced, all others stay.
+    Merge {
+        /// The columns that are the key.
+        on: Vec<String>,
+    },
+    /// Nothing is copied: the warehouse reads the catalog's table where it lies. A warehouse that
+    /// cannot do so replaces.
+    External,
+}
+
+/// What happens where a query's columns no longer fit the published table: a column is gone or has
+/// a type that does not hold the old values. Added and widened columns are always taken.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SchemaChange {
+    /// Nothing is published.
+    #[default]
+    Stop,
+    /// The table takes the new columns; files of older days may no longer be readable.
+    Allow,
 }
 
 /// A table or source that a query reads.

@@ -9,7 +9,7 @@ use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{SqlStep, Step, StepKind};
+use crate::pipeline::step::{SqlStep, Step, StepKind, WarehouseLayout};
 use crate::run::failure::Outcome;
 
 /// Changes when recctl makes something else from the same inputs, so that old results count as
@@ -83,7 +83,7 @@ impl<'a> Fingerprints<'a> {
             .with("sql", &sql.normalized)
             .with("partition", partition.key())
             .with("checks", format!("{:?} {:?}", sql.checks, sql.unique_key))
-            .with("publish", if sql.warehouse { "catalog, warehouse" } else { "catalog" });
+            .with("publish", published(sql.warehouse.as_ref()));
         for parameter in &sql.parameters {
             // The day is in the partition already; a whole table is of the date it was made for.
             let value = match self.pipeline.variables.get(parameter) {
@@ -108,5 +108,14 @@ impl<'a> Fingerprints<'a> {
                 .with(&format!("files of `{source}` {part}"), version.unwrap_or_default());
         }
         fingerprint
+    }
+}
+
+/// Where a table is published to, and how it lies there.
+fn published(warehouse: Option<&WarehouseLayout>) -> String {
+    match warehouse {
+        None => "catalog".to_owned(),
+        Some(layout) if *layout == WarehouseLayout::default() => "catalog, warehouse".to_owned(),
+        Some(layout) => format!("catalog, warehouse {layout:?}"),
     }
 }

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::pipeline::interval::LogicalDate;
+use crate::pipeline::step::SchemaChange;
 use crate::run::failure::Outcome;
 
 /// A table.
@@ -16,6 +17,10 @@ pub struct TableEntry {
     pub columns: Vec<ColumnEntry>,
     /// Whether each partition is a day, in the column `dt` that is not in the files.
     pub by_day: bool,
+    /// What happens where `columns` do not fit the table that is there. Belongs to a publication:
+    /// what a catalog gives back says `Stop`.
+    #[serde(skip)]
+    pub schema_change: SchemaChange,
 }
 
 /// A column.
@@ -78,7 +83,9 @@ pub trait Catalog: Send + Sync {
     /// Makes generations visible, all or none, and creates or replaces the tables' entries.
     ///
     /// Readers see the old state or the new one, whole. Publishing what is visible already changes
-    /// nothing. Errors: `Usage` if a partition's table is not among `tables`.
+    /// nothing. Errors: `Usage` if a partition's table is not among `tables`, or if a column that
+    /// the visible table has is gone or has a type that does not hold its values, unless the
+    /// entry's `schema_change` allows it; then nothing at all is published.
     async fn publish(&self, tables: &[TableEntry], partitions: &[PartitionEntry]) -> Outcome<()>;
 
     /// Generations of a partition that were visible before, newest first, without the visible one.

@@ -6,6 +6,8 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod registry;
+pub mod schema_change;
 pub mod serving;
 pub mod state;
 pub mod trainer;
@@ -13,7 +15,11 @@ pub mod warehouse;
 
 pub use catalog::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
 pub use clock::Clock;
+pub use registry::{Approval, ModelEntry, ModelRegistry, ModelVersion};
 pub use serving::{GenerationEntry, RecommendedItem, ServedList, ServingItem, ServingStore};
 pub use state::{Lease, StateStore};
-pub use trainer::{JobKind, JobRequest, JobState, JobStatus, Trainer};
+pub use trainer::{
+    JobKind, JobRequest, JobState, JobStatus, Trainer, Trial, TuningRequest, TuningService,
+    TuningStatus,
+};
 pub use warehouse::{LoadBatch, LoadOutcome, TableLoad, Warehouse};

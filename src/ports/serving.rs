@@ -55,7 +55,9 @@ pub struct ServedList {
 /// Serves recommendations.
 #[async_trait]
 pub trait ServingStore: Send + Sync {
-    /// Begins a generation, or goes on with one that was begun and not sealed.
+    /// Begins a generation, or goes on with one that was begun and not sealed. Returns how many
+    /// items, in the order of the load, the last checkpoint named: a load that goes on may begin
+    /// with the next.
     ///
     /// Errors: `Conflict` if it is sealed already.
     async fn begin(
@@ -64,14 +66,19 @@ pub trait ServingStore: Send + Sync {
         generation: &str,
         model: &str,
         now: DateTime<Utc>,
-    ) -> Outcome<()>;
+    ) -> Outcome<u64>;
 
     /// Writes items into a generation that is not sealed; an item of the same key is replaced.
+    /// Everything is durable when the call returns.
     ///
     /// Errors: `NotFound` if the generation was not begun, `Conflict` if it is sealed, `Usage` if
     /// an item is larger than the store takes, `Quality` for a score that is not finite; then none
     /// of the call's items is written.
     async fn put(&self, table: &str, generation: &str, items: &[ServingItem]) -> Outcome<()>;
+
+    /// Remembers that the first `items` items of the load were put, for a load that goes on.
+    /// Errors: as [`ServingStore::put`].
+    async fn checkpoint(&self, table: &str, generation: &str, items: u64) -> Outcome<()>;
 
     /// Closes a generation and makes it visible at once, instead of the one before.
     ///

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::pipeline::job::MetricDefinition;
+use crate::pipeline::job::{MetricDefinition, Objective, Resources, Tuning};
 use crate::run::failure::Outcome;
 
 /// A job to be run under the training-container contract: inputs as channels of files, strings as
@@ -29,6 +29,46 @@ pub struct JobRequest {
     pub metrics: Vec<MetricDefinition>,
     /// Longest time that it may run.
     pub max_runtime: Duration,
+    /// What it runs on, where the trainer has a choice; not part of what the job *is*, so that a
+    /// job on another machine is still the same job.
+    pub resources: Resources,
+}
+
+/// A search for hyperparameters by a service that can do so by itself.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TuningRequest {
+    /// Deterministic name; at most 32 characters of `[a-z0-9-]`.
+    pub name: String,
+    /// What every trial is; `name` and `output` are the folder-like beginnings of the trials' own,
+    /// `hyperparameters` those that are not searched.
+    pub trial: JobRequest,
+    /// How to search, and where.
+    pub tuning: Tuning,
+    /// What trials are compared by; one of the trial's metrics.
+    pub objective: Objective,
+    /// Earlier searches to learn from, newest first; those that the service no longer knows or
+    /// cannot use are left out.
+    pub warm_start: Vec<String>,
+}
+
+/// How a search stands.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TuningStatus {
+    /// Its state. `Completed` says that trials ended, not that one of them reported the objective.
+    pub state: JobState,
+    /// Its trials, in the order of their start.
+    pub trials: Vec<Trial>,
+}
+
+/// One trial of a search.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Trial {
+    /// The job's name.
+    pub job: String,
+    /// What was searched.
+    pub hyperparameters: BTreeMap<String, String>,
+    /// The objective; `None` if it has not reported it.
+    pub value: Option<f64>,
 }
 
 /// What the program is asked to do.
@@ -87,4 +127,27 @@ pub trait Trainer: Send + Sync {
     /// Asks a job to stop. A job that ended already stays as it is. Errors: `NotFound`,
     /// `Conflict` if the job belongs to another process that cannot be told to stop it.
     async fn cancel(&self, name: &str) -> Outcome<()>;
+
+    /// The service's own search for hyperparameters; `None` if recctl has to run the trials.
+    fn tuning(&self) -> Option<&dyn TuningService> {
+        None
+    }
+}
+
+/// Searches hyperparameters by itself.
+#[async_trait]
+pub trait TuningService: Send + Sync {
+    /// Starts a search, or attaches to the one of that name if it is under way or completed; one
+    /// that failed or was stopped is started anew.
+    ///
+    /// Errors: as [`Trainer::submit`], and `Usage` for a search that the service refuses.
+    async fn submit_tuning(&self, request: &TuningRequest) -> Outcome<()>;
+
+    /// Waits until the search is no longer in progress, or `wait` has passed, and returns how it
+    /// stands then. Errors: `NotFound` if no search has that name.
+    async fn wait_tuning(&self, name: &str, wait: Duration) -> Outcome<TuningStatus>;
+
+    /// Asks a search to stop, and its trials with it. One that ended already stays as it is.
+    /// Errors: `NotFound`.
+    async fn cancel_tuning(&self, name: &str) -> Outcome<()>;
 }

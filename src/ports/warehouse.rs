@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use super::catalog::{FileEntry, TableEntry};
 use crate::pipeline::interval::LogicalDate;
+use crate::pipeline::step::WarehouseLayout;
 use crate::run::failure::Outcome;
 
 /// A load of one or more tables that becomes visible as a whole.
@@ -28,6 +29,8 @@ pub struct TableLoad {
     pub files: Vec<FileEntry>,
     /// Rows that the files hold.
     pub rows: u64,
+    /// How they come into the warehouse.
+    pub layout: WarehouseLayout,
 }
 
 /// How a load went.
@@ -42,7 +45,9 @@ pub enum LoadOutcome {
 /// Holds curated tables.
 #[async_trait]
 pub trait Warehouse: Send + Sync {
-    /// Replaces the days of all tables of the batch and writes the ledger row, in one transaction.
+    /// Replaces the days (or keys) of all tables of the batch and writes the ledger row, in one
+    /// transaction. A table of the mode `External` is only made readable where it lies, if the
+    /// warehouse can do so, and counts no rows.
     ///
     /// A table by day has a first-class column `dt`. Tables that do not exist are created; columns
     /// that the table lacks are added; a column whose type differs is a failure of kind `Usage`

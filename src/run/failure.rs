@@ -18,6 +18,8 @@ pub enum FailureKind {
     Step,
     /// Something that was named does not exist.
     NotFound,
+    /// There are no credentials, they have expired, or they do not allow it.
+    Denied,
     /// Somebody else holds the lease, or changed the thing in between.
     Conflict,
     /// A service or the machine cannot do it now; the same call may go through later.
@@ -39,6 +41,7 @@ impl FailureKind {
             Self::Quality => "quality",
             Self::Step => "step",
             Self::NotFound => "not_found",
+            Self::Denied => "denied",
             Self::Conflict => "conflict",
             Self::Transient => "transient",
             Self::Exhausted => "exhausted",

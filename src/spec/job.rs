@@ -1,12 +1,14 @@
 //! `jobs/<job>.yaml` as written, and its compilation.
 
+use std::time::Duration;
+
 use serde::Deserialize;
 
 use super::problems::Problems;
 use super::yaml::{Entries, Scalar, Spanned, read};
 use crate::pipeline::job::{
     Algorithm, Direction, HyperparameterProblem, Hyperparameters, Job, MetricDefinition, Objective,
-    ParameterRange, Strategy, Tuning,
+    OnCancel, ParameterRange, Resources, Strategy, Tuning,
 };
 
 /// A job's file.
@@ -31,6 +33,12 @@ struct JobSpec {
     /// How to search.
     #[serde(default)]
     tuning: Option<Spanned<TuningSpec>>,
+    /// What it runs on, where that is not this machine.
+    #[serde(default)]
+    resources: ResourcesSpec,
+    /// What becomes of it when its run is stopped.
+    #[serde(default)]
+    on_cancel: OnCancel,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -51,13 +59,62 @@ struct ObjectiveSpec {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct TuningSpec {
-    strategy: Strategy,
+    strategy: Spanned<StrategySpec>,
     trials: Spanned<usize>,
     #[serde(default)]
     parallel: Option<Spanned<usize>>,
     #[serde(default)]
     seed: Option<u64>,
+    #[serde(default)]
+    early_stopping: Option<Spanned<bool>>,
+    #[serde(default)]
+    warm_start: bool,
+    /// For `hyperband`: least and most resource (usually epochs) of a trial.
+    #[serde(default)]
+    min_resource: Option<Spanned<u32>>,
+    #[serde(default)]
+    max_resource: Option<Spanned<u32>>,
     ranges: Entries<Spanned<ParameterRange>>,
+}
+
+/// A strategy's name; what belongs to one of them only is written beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum StrategySpec {
+    Grid,
+    Random,
+    Bayesian,
+    Hyperband,
+}
+
+/// What remote jobs run on.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ResourcesSpec {
+    /// The container's image.
+    #[serde(default)]
+    image: Option<Spanned<String>>,
+    /// The instance type.
+    #[serde(default)]
+    instance: Option<Spanned<String>>,
+    /// Instance types to fall back to where capacity is short, in order.
+    #[serde(default)]
+    fallback_instances: Vec<Spanned<String>>,
+    /// Number of instances.
+    #[serde(default)]
+    count: Option<Spanned<u32>>,
+    /// Size of the volume in GB.
+    #[serde(default)]
+    volume_gb: Option<Spanned<u32>>,
+    /// Whether it runs on spot capacity.
+    #[serde(default)]
+    spot: Option<Spanned<bool>>,
+    /// The longest that a job may run (`6h`).
+    #[serde(default)]
+    max_runtime: Option<Spanned<String>>,
+    /// The longest that a job on spot capacity may take with its waiting.
+    #[serde(default)]
+    max_wait: Option<Spanned<String>>,
 }
 
 /// Reads a job's file. What is wrong goes to `problems`.
@@ -128,7 +185,9 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             }
         }
         for (name, range) in &tuning.value.ranges.0 {
-            if tuning.value.strategy == Strategy::Grid && range.value.cardinality().is_none() {
+            if tuning.value.strategy.value == StrategySpec::Grid
+                && range.value.cardinality().is_none()
+            {
                 let text = format!("a grid cannot walk the continuous range of `{}`", name.value);
                 let hint = "give `categorical` values, or choose another strategy".to_owned();
                 problems.at(file, range, text, Some(hint));
@@ -139,10 +198,12 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             problems.at(file, &tuning.value.trials, text, None);
         }
         Tuning {
-            strategy: tuning.value.strategy,
+            strategy: strategy(file, &tuning.value, problems),
             trials: tuning.value.trials.value,
             parallel: tuning.value.parallel.map_or(1, |parallel| parallel.value.max(1)),
             seed: tuning.value.seed.unwrap_or(1),
+            early_stopping: tuning.value.early_stopping.as_ref().is_some_and(|early| early.value),
+            warm_start: tuning.value.warm_start,
             ranges: tuning
                 .value
                 .ranges
@@ -152,6 +213,7 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
                 .collect(),
         }
     });
+    let resources = resources(file, spec.resources, problems);
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.split('.').next().unwrap_or(name).to_owned();
     (problems.count() == before).then_some(Job {
@@ -161,7 +223,91 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
         metrics,
         objective,
         tuning,
+        resources,
+        on_cancel: spec.on_cancel,
     })
+}
+
+/// Puts a strategy and what belongs to it together.
+fn strategy(file: &str, tuning: &TuningSpec, problems: &mut Problems) -> Strategy {
+    let early = tuning.early_stopping.as_ref().filter(|early| early.value);
+    let resource = tuning.min_resource.as_ref().or(tuning.max_resource.as_ref());
+    match (tuning.strategy.value, resource) {
+        (StrategySpec::Hyperband, _) => {
+            if let Some(early) = early {
+                let hint = "leave `early_stopping` out".to_owned();
+                let message = "hyperband stops trials early by itself";
+                problems.at(file, early, message, Some(hint));
+            }
+            let (Some(min), Some(max)) = (&tuning.min_resource, &tuning.max_resource) else {
+                let message = "hyperband needs the least and the most resource of a trial";
+                let hint = "add `min_resource: 1` and `max_resource: 27`".to_owned();
+                problems.at(file, &tuning.strategy, message, Some(hint));
+                return Strategy::Hyperband { min_resource: 1, max_resource: 1 };
+            };
+            if min.value == 0 || min.value >= max.value {
+                let message = format!(
+                    "expected `min_resource` from 1 to below `max_resource`, {}",
+                    max.value
+                );
+                problems.at(file, min, message, None);
+            }
+            Strategy::Hyperband { min_resource: min.value, max_resource: max.value }
+        }
+        (other, Some(resource)) => {
+            let message = "resources of trials are for `strategy: hyperband`";
+            problems.at(file, resource, message, None);
+            plain(other)
+        }
+        (other, None) => plain(other),
+    }
+}
+
+fn plain(strategy: StrategySpec) -> Strategy {
+    match strategy {
+        StrategySpec::Grid => Strategy::Grid,
+        StrategySpec::Random | StrategySpec::Hyperband => Strategy::Random,
+        StrategySpec::Bayesian => Strategy::Bayesian,
+    }
+}
+
+fn resources(file: &str, spec: ResourcesSpec, problems: &mut Problems) -> Resources {
+    let mut time = |text: Option<Spanned<String>>| -> Option<Duration> {
+        let text = text?;
+        let time = parse_time(&text.value);
+        if time.is_none() {
+            let message = format!("`{}` is not a length of time", text.value);
+            problems.at(file, &text, message, Some("expected `6h` or `90m`".to_owned()));
+        }
+        time
+    };
+    Resources {
+        image: spec.image.map(|image| image.value),
+        instances: spec
+            .instance
+            .into_iter()
+            .chain(spec.fallback_instances)
+            .map(|instance| instance.value)
+            .collect(),
+        count: spec.count.map(|count| count.value.max(1)),
+        volume_gb: spec.volume_gb.map(|size| size.value.max(1)),
+        spot: spec.spot.map(|spot| spot.value),
+        max_runtime: time(spec.max_runtime),
+        max_wait: time(spec.max_wait),
+    }
+}
+
+/// Reads a whole number of hours, minutes or seconds.
+fn parse_time(text: &str) -> Option<Duration> {
+    let unit = text.chars().last()?;
+    let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
+    let seconds = match unit {
+        'h' => number.checked_mul(3_600)?,
+        'm' => number.checked_mul(60)?,
+        's' => number,
+        _ => return None,
+    };
+    (seconds > 0).then(|| Duration::from_secs(seconds))
 }
 
 fn report(

@@ -4,4 +4,5 @@ pub mod compile;
 mod job;
 mod problems;
 mod project;
+mod target;
 mod yaml;

@@ -2,7 +2,9 @@
 
 use serde::Deserialize;
 
+use super::target::TargetSpec;
 use super::yaml::{Entries, Scalar, Spanned};
+use crate::pipeline::step::SchemaChange;
 
 /// The whole file.
 #[derive(Debug, Clone, Deserialize)]
@@ -21,11 +23,6 @@ pub struct ProjectSpec {
     /// Pipelines.
     pub pipelines: Entries<PipelineSpec>,
 }
-
-/// A target; the embedded one has no settings.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TargetSpec {}
 
 /// Raw input.
 #[derive(Debug, Clone, Deserialize)]
@@ -133,6 +130,12 @@ pub struct StepSpec {
     /// For `sql`: `catalog`, and `warehouse` if it is loaded there too.
     #[serde(default)]
     pub publish: Option<Spanned<Vec<Spanned<String>>>>,
+    /// For `sql` steps that publish to the warehouse: how the table lies there.
+    #[serde(default)]
+    pub warehouse: Option<Spanned<LayoutSpec>>,
+    /// For `sql`: what happens where the columns no longer fit the published table.
+    #[serde(default)]
+    pub schema_change: Option<Spanned<SchemaChange>>,
     /// For `sql`: days that are read of a partitioned input, up to and with the step's own.
     #[serde(default)]
     pub reads: Option<Spanned<Entries<Spanned<String>>>>,
@@ -145,6 +148,24 @@ pub struct StepSpec {
     /// Steps that must be done before, beyond those that it reads from.
     #[serde(default)]
     pub after: Vec<Spanned<String>>,
+}
+
+/// How a table lies in the warehouse.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LayoutSpec {
+    /// The column by which rows are spread over nodes.
+    #[serde(default)]
+    pub dist_key: Option<Spanned<String>>,
+    /// The columns by which rows are sorted.
+    #[serde(default)]
+    pub sort_key: Vec<Spanned<String>>,
+    /// The key by which rows are replaced, instead of the whole day.
+    #[serde(default)]
+    pub merge_on: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Whether the warehouse reads the catalog's table where it lies, instead of a copy.
+    #[serde(default)]
+    pub external: bool,
 }
 
 /// A check; exactly one field says which.

@@ -11,6 +11,7 @@ use super::TableRead;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
+use crate::pipeline::step::WarehouseLayout;
 use crate::ports::{
     Catalog, Clock, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer, Warehouse,
 };
@@ -48,8 +49,8 @@ pub struct Staged {
     pub table: TableEntry,
     /// The partition.
     pub partition: PartitionEntry,
-    /// Whether the warehouse gets it too.
-    pub warehouse: bool,
+    /// How it comes into the warehouse, if it does.
+    pub warehouse: Option<WarehouseLayout>,
 }
 
 /// What the steps of a run have made so far.

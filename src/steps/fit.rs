@@ -113,7 +113,8 @@ pub(super) async fn fit(context: &StepContext, fit: Fit<'_>) -> Outcome<Fitted> 
         hyperparameters,
         channels,
         metrics: fit.train.job.metrics.clone(),
-        max_runtime: MAX_RUNTIME,
+        max_runtime: fit.train.job.resources.max_runtime.unwrap_or(MAX_RUNTIME),
+        resources: fit.train.job.resources.clone(),
         name,
     };
     let output = request.output.clone();

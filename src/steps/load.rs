@@ -41,14 +41,17 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
     let serving = &context.services.serving;
     let table = step.table.as_str();
     let now = context.services.clock.now();
-    let generation = format!(
-        "{}-{}",
-        now.format("%Y%m%dT%H%M%S"),
-        &context.fingerprint[..8.min(context.fingerprint.len())]
-    );
-    serving.begin(table, &generation, &scored.model, now).await?;
-    let mut loader =
-        Loader { context, step, generation: &generation, pending: Vec::new(), items: 0, rows: 0 };
+    let generation = generation(context, table).await?;
+    let durable = serving.begin(table, &generation, &scored.model, now).await?;
+    let mut loader = Loader {
+        context,
+        step,
+        generation: &generation,
+        durable,
+        pending: Vec::new(),
+        items: 0,
+        rows: 0,
+    };
     loader
         .lists(
             &scored.recommendations,
@@ -80,10 +83,25 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
     })
 }
 
+/// The generation to load: one of the same work that was begun and not sealed, else a new one.
+/// Forced work is other work.
+async fn generation(context: &StepContext, table: &str) -> Outcome<String> {
+    let work = &context.fingerprint[..8.min(context.fingerprint.len())];
+    let suffix = format!("-{work}");
+    let known = context.services.serving.generations(table).await?;
+    let begun = known.iter().find(|one| !one.sealed && one.generation.ends_with(&suffix));
+    match begun {
+        Some(begun) if !context.forced => Ok(begun.generation.clone()),
+        _ => Ok(format!("{}{suffix}", context.services.clock.now().format("%Y%m%dT%H%M%S"))),
+    }
+}
+
 struct Loader<'a> {
     context: &'a StepContext,
     step: &'a LoadStep,
     generation: &'a str,
+    /// Items that an earlier attempt put, in the order of the load.
+    durable: u64,
     pending: Vec<ServingItem>,
     items: u64,
     rows: u64,
@@ -141,8 +159,13 @@ impl Loader<'_> {
 
     async fn put(&mut self) -> Outcome<()> {
         let serving = &self.context.services.serving;
-        serving.put(self.step.table.as_str(), self.generation, &self.pending).await?;
-        self.items += self.pending.len() as u64;
+        let table = self.step.table.as_str();
+        let done = self.items + self.pending.len() as u64;
+        if done > self.durable {
+            serving.put(table, self.generation, &self.pending).await?;
+            serving.checkpoint(table, self.generation, done).await?;
+        }
+        self.items = done;
         self.pending.clear();
         Ok(())
     }

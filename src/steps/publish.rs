@@ -37,12 +37,14 @@ pub async fn publish(
     }
     let loads: Vec<TableLoad> = staged
         .iter()
-        .filter(|one| one.warehouse)
-        .map(|one| TableLoad {
-            table: one.table.clone(),
-            date: one.partition.date,
-            files: one.partition.files.clone(),
-            rows: one.partition.rows,
+        .filter_map(|one| {
+            Some(TableLoad {
+                table: one.table.clone(),
+                date: one.partition.date,
+                files: one.partition.files.clone(),
+                rows: one.partition.rows,
+                layout: one.warehouse.clone()?,
+            })
         })
         .collect();
     let rows: u64 = partitions.iter().filter(|p| p.table != QUARANTINE_TABLE).map(|p| p.rows).sum();

@@ -12,9 +12,9 @@ use super::dataset::cut;
 use super::fit::{Cuts, Ran, count, find, fit_for_serving, job_name, run, train_step};
 use super::train::{describe, to_value};
 use crate::pipeline::interval::Partition;
-use crate::pipeline::job::MetricDefinition;
+use crate::pipeline::job::{MetricDefinition, Resources};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{ScoreStep, StepKind, fallback_table};
+use crate::pipeline::step::{SchemaChange, ScoreStep, StepKind, fallback_table};
 use crate::ports::{FileEntry, JobKind, JobRequest, PartitionEntry, TableEntry};
 use crate::query::content_hash::ContentHash;
 use crate::query::published::PublishedTable;
@@ -78,6 +78,7 @@ pub async fn score(
             regex: r"scored users=(\d+)".to_owned(),
         }],
         max_runtime: Duration::from_secs(6 * 3_600),
+        resources: Resources::default(),
         name: job,
     };
     let output = request.output.clone();
@@ -158,7 +159,11 @@ async fn describe_files(
     }
     entry.files = files;
     entry.content_hash = hash.to_string();
-    let table =
-        TableEntry { name: table, columns: catalog_schema::to_entries(&schema), by_day: true };
+    let table = TableEntry {
+        name: table,
+        columns: catalog_schema::to_entries(&schema),
+        by_day: true,
+        schema_change: SchemaChange::Allow,
+    };
     Ok((table, entry))
 }

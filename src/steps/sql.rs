@@ -8,7 +8,7 @@ use super::context::{Staged, StepContext};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
 use crate::pipeline::source::Source;
-use crate::pipeline::step::{QUARANTINE_TABLE, SqlStep};
+use crate::pipeline::step::{QUARANTINE_TABLE, SchemaChange, SqlStep};
 use crate::ports::{FileEntry, PartitionEntry, TableEntry};
 use crate::query::published::PublishedTable;
 use crate::query::raw::reader::RawFile;
@@ -168,6 +168,7 @@ async fn run(
         &context.pipeline.variables,
     );
     let doing = format!("run `{}`", sql.file);
+    let schema_change = sql.schema_change;
     let plan = analysis::plan(&session.context, &sql.text, parameters)
         .await
         .map_err(|error| failure_of(error, &doing))?;
@@ -183,6 +184,7 @@ async fn run(
         name: name.to_string(),
         columns: catalog_schema::to_entries(&schema),
         by_day: partition != Partition::Whole,
+        schema_change,
     };
     let written = write(physical, session.context.task_ctx(), destination, tally).await?;
     Ok(Result { written, table, peak_memory: session.peak_memory() })
@@ -235,7 +237,7 @@ async fn settle(
             async move { checks::run(&session.context, &checked_name, &checked, staged).await },
         )
         .await?;
-    context.made.stage(Staged { table, partition: entry, warehouse: sql.warehouse });
+    context.made.stage(Staged { table, partition: entry, warehouse: sql.warehouse.clone() });
     if !sources.is_empty() {
         let staged = stage_quarantine(context, name, partition, quarantine).await?;
         context.made.stage(staged);
@@ -354,6 +356,7 @@ async fn stage_quarantine(
         name: QUARANTINE_TABLE.to_owned(),
         columns: catalog_schema::to_entries(&quarantine_schema()),
         by_day: false,
+        schema_change: SchemaChange::default(),
     };
     let mut entry = PartitionEntry {
         table: QUARANTINE_TABLE.to_owned(),
@@ -394,5 +397,5 @@ async fn stage_quarantine(
         }
         entry.content_hash = hash.to_string();
     }
-    Ok(Staged { table, partition: entry, warehouse: false })
+    Ok(Staged { table, partition: entry, warehouse: None })
 }

@@ -1,20 +1,27 @@
 use std::sync::Arc;
 
 use recctl::adapters::local::SqliteCatalog;
+use recctl::pipeline::step::SchemaChange;
 use recctl::ports::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
 use recctl::run::failure::FailureKind;
 
 use super::{at, day, kind};
 
+fn columns(names: &[&str]) -> Vec<ColumnEntry> {
+    let column = |name: &&str| ColumnEntry {
+        name: (*name).to_owned(),
+        kind: "Timestamp(µs, \"UTC\")".to_owned(),
+        nullable: true,
+    };
+    names.iter().map(column).collect()
+}
+
 fn table(name: &str) -> TableEntry {
     TableEntry {
         name: name.to_owned(),
-        columns: vec![ColumnEntry {
-            name: "ts".to_owned(),
-            kind: "Timestamp(µs, \"UTC\")".to_owned(),
-            nullable: false,
-        }],
+        columns: columns(&["ts"]),
         by_day: true,
+        schema_change: SchemaChange::Stop,
     }
 }
 
@@ -40,6 +47,7 @@ pub async fn catalog_contract(open: impl AsyncFn(&str) -> Arc<dyn Catalog>) {
     empty(open("empty").await).await;
     entries(open("entries").await, open("entries").await).await;
     history(open("history").await).await;
+    breaking(open("breaking").await).await;
     all_or_none(open("none").await).await;
     whole_states(open("whole").await, open("whole").await).await;
 }
@@ -64,11 +72,34 @@ async fn entries(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
     assert_eq!(other.partitions("b").await.unwrap()[0].date, Some(day("2026-03-01")));
 
     // A table's entry is replaced, its partitions stay.
-    let changed = TableEntry { by_day: false, ..table("b") };
+    let changed = TableEntry { columns: columns(&["ts", "id"]), ..table("b") };
     catalog.publish(std::slice::from_ref(&changed), &[]).await.unwrap();
     assert_eq!(other.table("b").await, Ok(Some(changed)));
     assert_eq!(other.partitions("b").await.unwrap().len(), 2);
     assert_eq!(other.table("a").await, Ok(Some(table("a"))));
+}
+
+/// A publication that would break readers stops before anything of it is visible.
+async fn breaking(catalog: Arc<dyn Catalog>) {
+    let old = TableEntry { columns: columns(&["ts", "id"]), ..table("c") };
+    catalog
+        .publish(std::slice::from_ref(&old), &[partition("c", "2026-03-01", "r1")])
+        .await
+        .unwrap();
+    let new = partition("c", "2026-03-01", "r2");
+    let beside = partition("d", "2026-03-01", "r2");
+    let both = [table("d"), table("c")];
+    let outcome = catalog.publish(&both, &[beside.clone(), new.clone()]).await;
+    assert_eq!(kind(outcome), FailureKind::Usage);
+    assert_eq!(catalog.table("c").await, Ok(Some(old)));
+    assert_eq!(catalog.table("d").await, Ok(None));
+    assert_eq!(catalog.partitions("c").await.unwrap()[0].generation, "r1");
+    assert_eq!(catalog.partitions("d").await, Ok(vec![]));
+
+    let allowed = TableEntry { schema_change: SchemaChange::Allow, ..table("c") };
+    catalog.publish(&[allowed], &[new]).await.unwrap();
+    assert_eq!(catalog.table("c").await, Ok(Some(table("c"))));
+    assert_eq!(catalog.partitions("c").await.unwrap()[0].generation, "r2");
 }
 
 async fn history(catalog: Arc<dyn Catalog>) {

@@ -48,6 +48,7 @@ pub async fn serving_store_contract(open: impl AsyncFn(&str) -> Arc<dyn ServingS
     prune(&*open("prune").await).await;
     prune_after_a_rollback(&*open("rollback").await).await;
     tables(&*open("tables").await).await;
+    checkpoints(open("checkpoints").await, open("checkpoints").await).await;
     never_mixed(open("mixed").await, open("mixed").await).await;
 }
 
@@ -271,4 +272,18 @@ async fn sqlite_serving_store_is_stricter_than_dynamodb() {
     bad.items[0].score = f64::NAN;
     assert_eq!(kind(store.put(TABLE, "1", &[bad]).await), FailureKind::Quality);
     store.seal_and_flip(TABLE, "1", 0).await.unwrap();
+}
+
+/// A load that goes on learns how far the last one came.
+async fn checkpoints(store: Arc<dyn ServingStore>, other: Arc<dyn ServingStore>) {
+    assert_eq!(kind(store.checkpoint(TABLE, "1", 1).await), FailureKind::NotFound);
+    assert_eq!(store.begin(TABLE, "1", "m", at(0)).await, Ok(0));
+    store.put(TABLE, "1", &[item("user#0", &["1"]), item("user#1", &["1"])]).await.unwrap();
+    assert_eq!(other.begin(TABLE, "1", "m", at(60)).await, Ok(0));
+    store.checkpoint(TABLE, "1", 2).await.unwrap();
+    assert_eq!(other.begin(TABLE, "1", "m", at(60)).await, Ok(2));
+    other.put(TABLE, "1", &[item("user#2", &["1"])]).await.unwrap();
+    other.checkpoint(TABLE, "1", 3).await.unwrap();
+    other.seal_and_flip(TABLE, "1", 3).await.unwrap();
+    assert_eq!(kind(store.checkpoint(TABLE, "1", 3).await), FailureKind::Conflict);
 }

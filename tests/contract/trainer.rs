@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use recctl::adapters::local::ProcessTrainer;
-use recctl::pipeline::job::MetricDefinition;
+use recctl::pipeline::job::{MetricDefinition, Resources};
 use recctl::ports::{JobKind, JobRequest, JobState, JobStatus, Trainer};
 use recctl::run::failure::FailureKind;
 
@@ -46,6 +46,7 @@ fn request(name: &str, kind: JobKind, behaviour: &str) -> JobRequest {
             regex: "loss=([0-9.]+)".to_owned(),
         }],
         max_runtime: LONG,
+        resources: Resources::default(),
     }
 }
 

@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::parquet::arrow::ArrowWriter;
 use recctl::adapters::local::SqliteWarehouse;
+use recctl::pipeline::step::{SchemaChange, WarehouseLayout};
 use recctl::ports::{
     ColumnEntry, FileEntry, LoadBatch, LoadOutcome, TableEntry, TableLoad, Warehouse,
 };
@@ -41,7 +42,7 @@ fn entry(name: &str, by_day: bool, batch: &RecordBatch) -> TableEntry {
             nullable: field.is_nullable(),
         })
         .collect();
-    TableEntry { name: name.to_owned(), columns, by_day }
+    TableEntry { name: name.to_owned(), columns, by_day, schema_change: SchemaChange::Stop }
 }
 
 fn numbers(rows: usize) -> RecordBatch {
@@ -66,6 +67,7 @@ impl Suite<'_> {
             date: date.map(day),
             files: vec![FileEntry { path, bytes: 0, rows }],
             rows,
+            layout: WarehouseLayout::default(),
         }
     }
 }

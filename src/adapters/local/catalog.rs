@@ -6,6 +6,7 @@ use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::sqlite::{Attempt, Database, Schema, from_json, to_json};
+use crate::ports::schema_change;
 use crate::ports::{Catalog, PartitionEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -99,17 +100,26 @@ impl Catalog for SqliteCatalog {
         }
         let tables = tables
             .iter()
-            .map(|table| Ok((table.name.clone(), to_json(table)?)))
+            .map(|table| Ok((table.clone(), to_json(table)?)))
             .collect::<Outcome<Vec<_>>>()?;
         let partitions = partitions.to_vec();
         self.database
             .write(move |tx| {
+                for (table, _) in &tables {
+                    let known: Option<String> = tx
+                        .prepare_cached("SELECT entry FROM tables WHERE name = ?1")?
+                        .query_row([&table.name], |row| row.get(0))
+                        .optional()?;
+                    if let Some(known) = known {
+                        schema_change::check(&from_json(&known)?, table)?;
+                    }
+                }
                 let mut upsert = tx.prepare_cached(
                     "INSERT INTO tables (name, entry) VALUES (?1, ?2) \
                      ON CONFLICT (name) DO UPDATE SET entry = excluded.entry",
                 )?;
-                for (name, entry) in &tables {
-                    upsert.execute(params![name, entry])?;
+                for (table, entry) in &tables {
+                    upsert.execute(params![table.name, entry])?;
                 }
                 for partition in &partitions {
                     flip(tx, partition)?;

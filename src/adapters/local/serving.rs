@@ -26,7 +26,8 @@ static SCHEMA: Schema = Schema {
     // Items are keyed by a number instead of by table and generation: that is eight bytes at most
     // per row, and a number is never given out twice. A number without a generation is rubbish
     // that `prune` removes piece by piece; nobody can reach its items.
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE generations (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     table_name TEXT NOT NULL,
@@ -50,7 +51,11 @@ CREATE TABLE items (
 CREATE TABLE rubbish (
     generation_id INTEGER PRIMARY KEY
 );
-"],
+",
+        "
+ALTER TABLE generations ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 0;
+",
+    ],
     // A list of fifty is one or two kilobytes. In a table without rowids a quarter of a page is
     // kept in place; the rest of a larger row goes to a page of its own.
     page_size: 16_384,
@@ -112,20 +117,20 @@ impl ServingStore for SqliteServingStore {
         generation: &str,
         model: &str,
         now: DateTime<Utc>,
-    ) -> Outcome<()> {
+    ) -> Outcome<u64> {
         let (table, generation, model) =
             (table.to_owned(), generation.to_owned(), model.to_owned());
         self.database
             .write(move |tx| match find(tx, &table, &generation)? {
                 Some(known) if known.sealed => Err(sealed(&table, &generation).into()),
-                Some(_) => Ok(()),
+                Some(known) => Ok(u64::try_from(known.checkpoint).unwrap_or(0)),
                 None => {
                     tx.execute(
                         "INSERT INTO generations (table_name, generation, model, created) \
                          VALUES (?1, ?2, ?3, ?4)",
                         params![table, generation, model, now.timestamp_micros()],
                     )?;
-                    Ok(())
+                    Ok(0)
                 }
             })
             .await
@@ -153,6 +158,24 @@ impl ServingStore for SqliteServingStore {
                 return Ok(());
             }
         }
+    }
+
+    async fn checkpoint(&self, table: &str, generation: &str, items: u64) -> Outcome<()> {
+        let (table, generation) = (table.to_owned(), generation.to_owned());
+        self.database
+            .write(move |tx| match find(tx, &table, &generation)? {
+                Some(known) if known.sealed => Err(sealed(&table, &generation).into()),
+                Some(known) => {
+                    let items = i64::try_from(items).unwrap_or(i64::MAX);
+                    tx.execute(
+                        "UPDATE generations SET checkpoint = ?2 WHERE id = ?1",
+                        params![known.id, items],
+                    )?;
+                    Ok(())
+                }
+                None => Err(not_begun(&table, &generation).into()),
+            })
+            .await
     }
 
     async fn seal_and_flip(&self, table: &str, generation: &str, items: u64) -> Outcome<()> {
@@ -279,15 +302,22 @@ struct Known {
     id: i64,
     items: i64,
     sealed: bool,
+    checkpoint: i64,
 }
 
 fn find(tx: &Transaction<'_>, table: &str, generation: &str) -> Attempt<Option<Known>> {
     let mut query = tx.prepare_cached(
-        "SELECT id, items, sealed FROM generations WHERE table_name = ?1 AND generation = ?2",
+        "SELECT id, items, sealed, checkpoint FROM generations \
+         WHERE table_name = ?1 AND generation = ?2",
     )?;
     Ok(query
         .query_row([table, generation], |row| {
-            Ok(Known { id: row.get(0)?, items: row.get(1)?, sealed: row.get(2)? })
+            Ok(Known {
+                id: row.get(0)?,
+                items: row.get(1)?,
+                sealed: row.get(2)?,
+                checkpoint: row.get(3)?,
+            })
         })
         .optional()?)
 }

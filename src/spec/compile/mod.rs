@@ -9,6 +9,7 @@ use self::source::compile_source;
 use super::job;
 use super::problems::Problems;
 use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
+use super::target;
 use super::yaml::{Entries, Spanned, one_of, read};
 use crate::pipeline::graph::{Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
@@ -18,8 +19,9 @@ use crate::pipeline::source::Source;
 use crate::pipeline::step::{
     ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, PROJECT_FILE,
     QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
-    fallback_table,
+    WarehouseLayout, WarehouseMode, fallback_table,
 };
+use crate::pipeline::target::Target;
 use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
 use crate::run::failure::Problem;
 
@@ -36,6 +38,8 @@ pub struct Project {
     pub pipelines: BTreeMap<Name, Pipeline>,
     /// All sources, used or not.
     pub sources: BTreeMap<Name, Source>,
+    /// Targets by name; the embedded one is always there.
+    pub targets: BTreeMap<String, Target>,
 }
 
 /// What compiling needs of the world.
@@ -70,12 +74,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
         let message = format!("version {} is not known to this recctl", spec.version.value);
         problems.at(PROJECT_FILE, &spec.version, message, Some("expected `version: 1`".to_owned()));
     }
-    for (name, _) in &spec.targets.0 {
-        if name.value != "local" {
-            let message = format!("unknown target `{}`", name.value);
-            problems.at(PROJECT_FILE, name, message, Some("expected `local`".to_owned()));
-        }
-    }
+    let targets = target::compile(&spec.targets, &mut problems);
     let variables = variables(&spec, inputs.given, &mut problems);
     let mut sources = BTreeMap::new();
     for (name, source) in &spec.sources.0 {
@@ -110,7 +109,35 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
     if problems.count() > 0 {
         return Err(problems.into_sorted());
     }
-    Ok(Project { pipelines, sources })
+    check_services(&spec, &targets, &mut problems);
+    if problems.count() > 0 {
+        return Err(problems.into_sorted());
+    }
+    Ok(Project { pipelines, sources, targets })
+}
+
+/// A target has to have the services that the pipelines' steps need.
+fn check_services(spec: &ProjectSpec, targets: &BTreeMap<String, Target>, problems: &mut Problems) {
+    for (name, _) in &spec.targets.0 {
+        let Some(Target::Aws(target)) = targets.get(&name.value) else { continue };
+        let steps = || spec.pipelines.0.iter().flat_map(|(_, pipeline)| &pipeline.steps.0);
+        let mut need = |service: &str, absent: bool, needs: &dyn Fn(&StepSpec) -> bool| {
+            if let (true, Some((step, _))) = (absent, steps().find(|(_, step)| needs(&step.value)))
+            {
+                let message = format!("target `{}` has no `{service}`", name.value);
+                let hint = format!("step `{}` needs it", step.value);
+                problems.at(PROJECT_FILE, name, message, Some(hint));
+            }
+        };
+        need("warehouse", target.warehouse.is_none(), &|step| {
+            let publish = step.publish.iter().flat_map(|publish| &publish.value);
+            publish.into_iter().any(|to| to.value == "warehouse")
+        });
+        need("trainer", target.trainer.is_none(), &|step| {
+            step.train.is_some() || step.tune.is_some() || step.score.is_some()
+        });
+        need("serving", target.serving.is_none(), &|step| step.load.is_some());
+    }
 }
 
 fn valid_name(name: &Spanned<String>, problems: &mut Problems) -> Option<Name> {
@@ -275,6 +302,8 @@ impl Compiler<'_> {
             ("partition_by", spec.partition_by.as_ref().map(place), kind == "sql"),
             ("unique_key", spec.unique_key.as_ref().map(place), kind == "sql"),
             ("publish", spec.publish.as_ref().map(place), kind == "sql"),
+            ("warehouse", spec.warehouse.as_ref().map(place), kind == "sql"),
+            ("schema_change", spec.schema_change.as_ref().map(place), kind == "sql"),
             ("reads", spec.reads.as_ref().map(place), kind == "sql"),
             ("checks", spec.checks.as_ref().map(place), kind == "sql"),
             ("inputs", spec.inputs.as_ref().map(place), kind == "train" || kind == "tune"),
@@ -489,6 +518,11 @@ impl Compiler<'_> {
 fn mentions(step: &StepSpec) -> Vec<Mention> {
     let mut words: Vec<&Spanned<String>> = Vec::new();
     words.extend(step.unique_key.iter().flat_map(|key| &key.value));
+    if let Some(layout) = &step.warehouse {
+        words.extend(&layout.value.dist_key);
+        words.extend(&layout.value.sort_key);
+        words.extend(layout.value.merge_on.iter().flat_map(|key| &key.value));
+    }
     for check in step.checks.iter().flat_map(|checks| &checks.value) {
         words.extend(check.value.not_null.iter().flatten());
         words.extend(&check.value.expression);

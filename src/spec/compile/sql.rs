@@ -145,8 +145,43 @@ impl Compiler<'_> {
                 .as_ref()
                 .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
             checks,
-            warehouse,
+            warehouse: self.layout(spec, warehouse),
+            schema_change: spec.schema_change.as_ref().map_or_else(Default::default, |c| c.value),
             parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),
+        })
+    }
+
+    /// How the table lies in the warehouse, if it is published there.
+    fn layout(&mut self, spec: &StepSpec, published: bool) -> Option<WarehouseLayout> {
+        let Some(written) = &spec.warehouse else {
+            return published.then(WarehouseLayout::default);
+        };
+        if !published {
+            let message = "`warehouse` means nothing for a table that is not published there";
+            let hint = "add `warehouse` to `publish`".to_owned();
+            self.problems.at(PROJECT_FILE, written, message, Some(hint));
+        }
+        let layout = &written.value;
+        let mode = match (&layout.merge_on, layout.external) {
+            (Some(on), true) => {
+                let message = "an external table cannot be merged into: nothing is copied";
+                self.problems.at(PROJECT_FILE, on, message, None);
+                WarehouseMode::External
+            }
+            (Some(on), false) if on.value.is_empty() => {
+                self.problems.at(PROJECT_FILE, on, "`merge_on` names no column", None);
+                WarehouseMode::Replace
+            }
+            (Some(on), false) => {
+                WarehouseMode::Merge { on: on.value.iter().map(|c| c.value.clone()).collect() }
+            }
+            (None, true) => WarehouseMode::External,
+            (None, false) => WarehouseMode::Replace,
+        };
+        Some(WarehouseLayout {
+            mode,
+            dist_key: layout.dist_key.as_ref().map(|column| column.value.clone()),
+            sort_keys: layout.sort_key.iter().map(|column| column.value.clone()).collect(),
         })
     }
 }

@@ -3,7 +3,7 @@
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
 use super::*;
-use crate::pipeline::job::MetricDefinition;
+use crate::pipeline::job::{MetricDefinition, Resources};
 use crate::ports::JobKind;
 
 const LONG: Duration = Duration::from_secs(60);
@@ -72,6 +72,7 @@ fn request(name: &str, kind: JobKind) -> JobRequest {
         output: "out/job/".to_owned(),
         metrics: Vec::new(),
         max_runtime: LONG,
+        resources: Resources::default(),
     }
 }
 

@@ -11,6 +11,7 @@ use datafusion::parquet::arrow::ArrowWriter;
 use rusqlite::types::Value;
 
 use super::*;
+use crate::pipeline::step::{SchemaChange, WarehouseLayout};
 use crate::ports::{ColumnEntry, TableEntry};
 
 struct Place {
@@ -39,7 +40,12 @@ impl Place {
             kind: field.data_type().to_string(),
             nullable: true,
         });
-        let table = TableEntry { name: "t".to_owned(), columns: columns.collect(), by_day: false };
+        let table = TableEntry {
+            name: "t".to_owned(),
+            columns: columns.collect(),
+            by_day: false,
+            schema_change: SchemaChange::Stop,
+        };
         let rows = batch.num_rows() as u64;
         LoadBatch {
             token: name.to_owned(),
@@ -49,6 +55,7 @@ impl Place {
                 date: None,
                 files: vec![FileEntry { path: name.to_owned(), bytes: 0, rows }],
                 rows,
+                layout: WarehouseLayout::default(),
             }],
         }
     }

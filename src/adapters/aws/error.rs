@@ -1,0 +1,137 @@
+//! From errors of the SDKs to failures: by their codes, never by their words.
+
+use std::fmt;
+
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
+use aws_smithy_runtime_api::client::result::SdkError;
+use aws_smithy_types::error::metadata::ProvideErrorMetadata;
+
+use crate::run::failure::{Failure, FailureKind};
+
+/// Makes a failure of an SDK's error. `of_code` knows what the operation's own codes mean; codes
+/// that mean the same everywhere (throttling, credentials, permissions) need not be in it.
+///
+/// The message names the code, the service's own words and the request's id.
+pub fn failure<E>(
+    doing: impl fmt::Display,
+    error: &SdkError<E, HttpResponse>,
+    of_code: impl Fn(&str) -> Option<FailureKind>,
+) -> Failure
+where
+    E: ProvideErrorMetadata + std::error::Error + 'static,
+{
+    match error {
+        SdkError::ServiceError(service) => {
+            let code = service.err().code().unwrap_or("an unknown error");
+            let words = service.err().message().unwrap_or_default();
+            let status = service.raw().status().as_u16();
+            let kind = of_code(code).or_else(|| common(code)).unwrap_or(match status {
+                429 | 500..=599 => FailureKind::Transient,
+                401 | 403 => FailureKind::Denied,
+                404 => FailureKind::NotFound,
+                _ => FailureKind::Step,
+            });
+            let mut message = format!("cannot {doing}: {code}");
+            if !words.is_empty() {
+                message.push_str(&format!(": {}", words.trim_end_matches('.')));
+            }
+            let headers = service.raw().headers();
+            let id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id"));
+            if let Some(id) = id {
+                message.push_str(&format!(" (request {id})"));
+            }
+            with_hint(Failure::new(kind, message))
+        }
+        SdkError::ConstructionFailure(_) => {
+            let message = format!("cannot {doing}: {}", chain(error));
+            Failure::new(FailureKind::Internal, message)
+        }
+        SdkError::DispatchFailure(dispatch) if dispatch.is_other() => {
+            // Credentials that cannot be had end here too.
+            with_hint(Failure::new(
+                FailureKind::Denied,
+                format!("cannot {doing}: {}", chain(error)),
+            ))
+        }
+        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+            Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error)))
+        }
+        _ => Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error))),
+    }
+}
+
+/// The code of a service's error, if the service answered.
+pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
+    match error {
+        SdkError::ServiceError(service) => service.err().code(),
+        _ => None,
+    }
+}
+
+/// Codes that mean the same in every service.
+/// <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>
+fn common(code: &str) -> Option<FailureKind> {
+    Some(match code {
+        "ThrottlingException"
+        | "Throttling"
+        | "ThrottledException"
+        | "RequestThrottledException"
+        | "TooManyRequestsException"
+        | "ProvisionedThroughputExceededException"
+        | "RequestLimitExceeded"
+        | "SlowDown"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "InternalError"
+        | "InternalFailure"
+        | "InternalServerError"
+        | "InternalServerException"
+        | "RequestTimeout"
+        | "OperationTimeoutException" => FailureKind::Transient,
+        "AccessDenied"
+        | "AccessDeniedException"
+        | "UnauthorizedOperation"
+        | "ExpiredToken"
+        | "ExpiredTokenException"
+        | "RequestExpired"
+        | "InvalidClientTokenId"
+        | "UnrecognizedClientException"
+        | "InvalidSignatureException"
+        | "SignatureDoesNotMatch"
+        | "InvalidAccessKeyId"
+        | "MissingAuthenticationToken"
+        | "OptInRequired" => FailureKind::Denied,
+        "LimitExceededException"
+        | "ResourceLimitExceeded"
+        | "ResourceNumberLimitExceededException"
+        | "ServiceQuotaExceededException" => FailureKind::Exhausted,
+        "ValidationException"
+        | "ValidationError"
+        | "InvalidInputException"
+        | "InvalidParameterValue" => FailureKind::Usage,
+        _ => return None,
+    })
+}
+
+fn with_hint(failure: Failure) -> Failure {
+    match failure.kind {
+        FailureKind::Denied => failure.with_hint(
+            "`recctl doctor` says which permission or credential is missing, `recctl iam` prints the policy",
+        ),
+        _ => failure,
+    }
+}
+
+/// An error with its causes, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let words = inner.to_string();
+        if !text.contains(&words) {
+            text.push_str(&format!(": {words}"));
+        }
+        cause = inner.source();
+    }
+    text.trim_end_matches('.').to_owned()
+}

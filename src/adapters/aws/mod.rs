@@ -1,0 +1,7 @@
+//! The AWS target: S3, Glue, Redshift, SageMaker and DynamoDB. One service a file; types of the
+//! SDKs never leave this folder.
+
+mod error;
+mod session;
+
+pub use session::AwsSession;
