@@ -14,3 +14,4 @@ pub mod recorder;
 pub mod sagemaker;
 pub mod stack;
 mod upstream;
+pub mod redshift_data;
