@@ -2,11 +2,13 @@
 //! SDKs never leave this folder.
 
 mod bucket;
+mod catalog;
 mod error;
 mod lake;
 mod session;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
+pub use catalog::GlueCatalog;
 pub use lake::{lake_store, s3_store};
 pub use session::AwsSession;
 
