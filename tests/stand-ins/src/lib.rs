@@ -1,6 +1,10 @@
 //! Stand-ins for the AWS services, for tests only: servers on loopback for what nothing else stands
 //! in for, and the processes of the stand-ins that come from packages.
 //!
-//! Everything listens on 127.0.0.1 at a port that the system chose, and ends with the test process.
+//! Everything listens on 127.0.0.1 at a port of its own, and ends with the test process.
 
+pub mod faults;
 pub mod http;
+mod process;
+pub mod python;
+pub mod stack;
