@@ -2,6 +2,8 @@
 //! SDKs never leave this folder.
 
 mod error;
+mod serving;
 mod session;
 
+pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
