@@ -5,11 +5,13 @@ mod bucket;
 mod catalog;
 mod error;
 mod lake;
+mod serving;
 mod session;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use catalog::GlueCatalog;
 pub use lake::{lake_store, s3_store};
+pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
 
 /// A target with nothing but a lake, for unit tests.
