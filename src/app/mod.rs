@@ -8,6 +8,8 @@ mod tables;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 pub use crate::adapters::local::LocalTarget;
 use crate::adapters::local::{SystemClock, host_name};
 use crate::pipeline;
@@ -18,10 +20,11 @@ use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
 use crate::query::analysis;
 use crate::report::OutputMode;
+use crate::report::emf::Emf;
 use crate::report::{Setup, choose};
 use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::settings::Settings;
+use crate::settings::{Metrics, Settings};
 use crate::spec::compile::{Inputs, Project, compile};
 use crate::steps::context::Services;
 
@@ -61,13 +64,24 @@ impl App {
         std::fs::read_to_string(self.settings.project.join(path))
     }
 
-    /// A reporter to standard error.
+    /// The time.
+    pub fn now() -> DateTime<Utc> {
+        SystemClock.now()
+    }
+
+    /// A reporter to standard error, and of metrics to standard output where they are asked for.
     pub fn reporter(&self) -> Arc<dyn EventSink> {
         let project = self.settings.project.clone();
-        let mut setup = Setup::new(self.mode, self.colour, Box::new(|| SystemClock.now()));
+        let mut setup = Setup::new(self.mode, self.colour, Box::new(Self::now));
         setup.quiet = self.settings.quiet;
         setup.read = Box::new(move |path| std::fs::read_to_string(project.join(path)).ok());
-        crate::report::reporter(setup)
+        let told = crate::report::reporter(setup);
+        match self.settings.metrics {
+            None => told,
+            Some(Metrics::Emf) => {
+                Arc::new(Emf::new(told, Box::new(Self::now), Box::new(std::io::stdout())))
+            }
+        }
     }
 
     /// Compiles the project's files. Errors: all that is wrong with them.

@@ -11,6 +11,7 @@ use aws_sdk_s3::types::{BucketLocationConstraint, CreateBucketConfiguration};
 use hyper::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 use stand_ins::http::{Handler, Request, Response, Server};
+use stand_ins::recorder::Recorder;
 use stand_ins::stack::{self, REGION, Stack};
 
 use crate::cli::iam::TARGET;
@@ -229,7 +230,10 @@ impl World {
     fn new(stack: &'static Stack) -> Self {
         let sandbox = Sandbox::new();
         let bucket = stack::bucket_name("doctor");
-        sandbox.edit("pipelines.yaml", "targets:\n", &TARGET.replace("acme-rec", &bucket));
+        let target = TARGET
+            .replace("acme-rec", &bucket)
+            .replace("{encryption: alias/lake}", "{encryption: alias/lake, path_style: true}");
+        sandbox.edit("pipelines.yaml", "targets:\n", &target);
         let iam = |more: &[&str]| -> Value {
             let arguments = ["iam", "daily", "--target", "aws", "--workgroup-id", WORKGROUP];
             let ran = sandbox.run(&[&arguments, more].concat()).ends_with(0);
@@ -312,17 +316,22 @@ impl World {
     fn doctor(self, more: &[&str]) -> (Ran, Vec<String>) {
         let script = Arc::new(self.script);
         let server = Server::start(Arc::clone(&script)).unwrap();
-        let variables = ["STS", "IAM", "SERVICE_QUOTAS", "ECR", "REDSHIFT_DATA", "SAGEMAKER"]
-            .into_iter()
-            .fold(self.stack.variables(&self.account), |variables, service| {
-                variables.with(service, &server.url())
-            });
+        let recorder = Recorder::start(&self.stack.ministack()).unwrap();
+        let mut variables = self.stack.variables(&self.account);
+        for service in ["STS", "IAM", "SERVICE_QUOTAS", "ECR", "REDSHIFT_DATA", "SAGEMAKER"] {
+            variables = variables.with(service, &server.url());
+        }
+        for service in ["S3", "GLUE", "DYNAMODB"] {
+            variables = variables.with(service, &recorder.url());
+        }
         let arguments = [&["doctor", "daily", "--target", "aws"], more].concat();
         let mut command = self.sandbox.command(&arguments);
         command.envs(variables);
         let mut ran = crate::sandbox::ran(command);
         ran.stdout = ran.stdout.replace(&self.bucket, "BUCKET");
         drop(server);
+        assert!(recorder.requests().len() > 3, "it looked: {:?}", recorder.requests());
+        assert!(recorder.mutating().is_empty(), "{:?}", recorder.mutating());
         let asked = script.asked.lock().unwrap().clone();
         (ran, asked)
     }
@@ -405,13 +414,17 @@ async fn where_nothing_can_be_simulated_what_can_be_read_is_tried() {
 #[tokio::test]
 async fn another_role_may_be_looked_at() {
     let Some(stack) = stack::or_skip() else { return };
-    let mut world = World::new(stack);
-    let policy = world.script.policies.remove(TASK).unwrap();
-    let other = "arn:aws:iam::123456789012:role/data/recctl-task";
-    world.script.policies.insert(TASK, policy);
-    let (ran, _) = world.doctor(&["--role", other]);
-    assert!(ran.stdout.contains("bucket BUCKET: there is no such bucket"), "{}", ran.stdout);
-    assert!(!ran.stdout.contains("denied"), "{}", ran.stdout);
+    let world = World::new(stack);
+    let (ran, _) = world.doctor(&["--role", JOBS]);
+    let told = "fail     permission S3Write: tables, data sets, models and what they recommend, in \
+                the lake: denied `s3:AbortMultipartUpload` on";
+    assert!(ran.stdout.contains(told), "{}", ran.stdout);
+    assert!(ran.stdout.contains("hint: attach what `recctl iam` prints to `recctl-jobs`"));
+    assert!(
+        ran.stdout.contains("fail     bucket BUCKET: there is no such bucket"),
+        "{}",
+        ran.stdout
+    );
     assert_eq!(ran.code, 2);
 }
 

@@ -31,10 +31,7 @@ where
                 404 => FailureKind::NotFound,
                 _ => FailureKind::Step,
             });
-            let mut message = format!("cannot {doing}: {code}");
-            if !words.is_empty() {
-                message.push_str(&format!(": {}", words.trim_end_matches('.')));
-            }
+            let mut message = message(doing, code, words);
             let headers = service.raw().headers();
             let id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id"));
             if let Some(id) = id {
@@ -60,6 +57,25 @@ where
     }
 }
 
+/// Makes a failure of an error that a batch operation reports for one of its entries, in an answer
+/// that is good otherwise.
+pub fn entry_failure(
+    doing: impl fmt::Display,
+    code: &str,
+    words: &str,
+    of_code: impl Fn(&str) -> Option<FailureKind>,
+) -> Failure {
+    let kind = of_code(code).or_else(|| common(code)).unwrap_or(FailureKind::Step);
+    with_hint(Failure::new(kind, message(doing, code, words)))
+}
+
+fn message(doing: impl fmt::Display, code: &str, words: &str) -> String {
+    match words.trim_end_matches('.') {
+        "" => format!("cannot {doing}: {code}"),
+        words => format!("cannot {doing}: {code}: {words}"),
+    }
+}
+
 /// The code of a service's error, if the service answered.
 pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Option<&str> {
     match error {
@@ -70,7 +86,7 @@ pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Optio
 
 /// Codes that mean the same in every service.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>
-fn common(code: &str) -> Option<FailureKind> {
+pub fn common(code: &str) -> Option<FailureKind> {
     Some(match code {
         "ThrottlingException"
         | "Throttling"

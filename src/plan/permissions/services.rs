@@ -2,9 +2,12 @@
 
 use super::place::Place;
 use super::uses::Uses;
-use super::{Grants, condition};
+use super::{Grants, condition, tagging};
 use crate::pipeline::target::{AwsTarget, RedshiftEndpoint, RedshiftOptions};
 use crate::ports::preflight::TASK_ROLE;
+
+/// What tags a job or a model as it is created.
+const TAG: &str = "sagemaker:AddTags";
 
 /// Database and tables of the Data Catalog. Every call needs what it names and all above it.
 pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -153,8 +156,8 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
             streams.push(stream("TrainingJobs", &step.searches()));
         }
     }
-    let mut tagged: Vec<String> =
-        [&training, &tuning, &processing].into_iter().flatten().cloned().collect();
+    // Names of short steps begin alike.
+    trials.retain(|trial| !training.contains(trial));
     let groups = [("TrainingJobs", &training), ("ProcessingJobs", &processing)];
     let groups: Vec<String> = groups
         .into_iter()
@@ -164,23 +167,31 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "SageMakerTraining",
         "models are fitted",
-        &[
-            "sagemaker:CreateTrainingJob",
-            "sagemaker:DescribeTrainingJob",
-            "sagemaker:StopTrainingJob",
-        ],
+        &tagging(
+            &[
+                "sagemaker:CreateTrainingJob",
+                "sagemaker:DescribeTrainingJob",
+                "sagemaker:StopTrainingJob",
+            ],
+            TAG,
+            target,
+        ),
         training,
         vec![],
     );
     grants.add(
         "SageMakerTuning",
         "hyperparameters are searched",
-        &[
-            "sagemaker:CreateHyperParameterTuningJob",
-            "sagemaker:DescribeHyperParameterTuningJob",
-            "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
-            "sagemaker:StopHyperParameterTuningJob",
-        ],
+        &tagging(
+            &[
+                "sagemaker:CreateHyperParameterTuningJob",
+                "sagemaker:DescribeHyperParameterTuningJob",
+                "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+                "sagemaker:StopHyperParameterTuningJob",
+            ],
+            TAG,
+            target,
+        ),
         tuning,
         vec![],
     );
@@ -194,11 +205,15 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "SageMakerProcessing",
         "users are scored",
-        &[
-            "sagemaker:CreateProcessingJob",
-            "sagemaker:DescribeProcessingJob",
-            "sagemaker:StopProcessingJob",
-        ],
+        &tagging(
+            &[
+                "sagemaker:CreateProcessingJob",
+                "sagemaker:DescribeProcessingJob",
+                "sagemaker:StopProcessingJob",
+            ],
+            TAG,
+            target,
+        ),
         processing,
         vec![],
     );
@@ -212,29 +227,22 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
             groups_and_versions.push(arn("model-package-group", &group));
             groups_and_versions.push(arn("model-package", &format!("{group}/*")));
         }
-        tagged.extend(groups_and_versions.iter().cloned());
         grants.add(
             "SageMakerRegistry",
             "winners are registered",
-            &[
-                "sagemaker:CreateModelPackage",
-                "sagemaker:CreateModelPackageGroup",
-                "sagemaker:DescribeModelPackage",
-                "sagemaker:DescribeModelPackageGroup",
-                "sagemaker:ListModelPackages",
-                "sagemaker:UpdateModelPackage",
-            ],
+            &tagging(
+                &[
+                    "sagemaker:CreateModelPackage",
+                    "sagemaker:CreateModelPackageGroup",
+                    "sagemaker:DescribeModelPackage",
+                    "sagemaker:DescribeModelPackageGroup",
+                    "sagemaker:ListModelPackages",
+                    "sagemaker:UpdateModelPackage",
+                ],
+                TAG,
+                target,
+            ),
             groups_and_versions,
-            vec![],
-        );
-    }
-    if !target.tags.is_empty() {
-        let actions = &["sagemaker:AddTags"];
-        grants.add(
-            "SageMakerTags",
-            "what is created gets the target's tags",
-            actions,
-            tagged,
             vec![],
         );
     }
