@@ -3,6 +3,7 @@
 
 mod bucket;
 mod catalog;
+mod doctor;
 mod error;
 mod lake;
 mod serving;
@@ -10,6 +11,7 @@ mod session;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use catalog::GlueCatalog;
+pub use doctor::AwsPreflight;
 pub use lake::{lake_store, s3_store};
 pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
