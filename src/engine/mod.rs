@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::lease::Held;
-use self::perform::Performer;
+use self::perform::{Identity, Performer};
 use crate::models::peak_bytes;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::StepKind;
@@ -67,8 +67,7 @@ pub async fn run(
         Arc::clone(&services),
         Arc::clone(&pipeline),
         &plan,
-        id.clone(),
-        options.forced,
+        Identity { run: id.clone(), lease: held.lease().clone(), forced: options.forced },
         Arc::clone(&events),
         cancel.clone(),
     );

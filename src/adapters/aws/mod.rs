@@ -5,10 +5,12 @@ mod bucket;
 mod error;
 mod lake;
 mod session;
+mod state;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use lake::{lake_store, s3_store};
 pub use session::AwsSession;
+pub use state::DynamoDbStateStore;
 
 /// A target with nothing but a lake, for unit tests.
 #[cfg(test)]
