@@ -14,7 +14,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::lease::Held;
-use self::perform::Performer;
+use self::perform::{Identity, Performer};
 use crate::models::peak_bytes;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::StepKind;
@@ -61,7 +61,9 @@ pub async fn run(
     }
     let lease_name = format!("{}/{}", pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
-    let run = Run { services, pipeline, plan, id, options, events: Arc::clone(&events), cancel };
+    let lease = held.lease().clone();
+    let run =
+        Run { services, pipeline, plan, id, lease, options, events: Arc::clone(&events), cancel };
     let ended = run.carry_out().await;
     held.release().await;
     let (finished, failure) = ended?;
@@ -103,6 +105,7 @@ struct Run {
     pipeline: Arc<Pipeline>,
     plan: Plan,
     id: RunId,
+    lease: Lease,
     options: RunOptions,
     events: Arc<dyn EventSink>,
     cancel: CancellationToken,
@@ -118,7 +121,7 @@ struct Finished {
 
 impl Run {
     async fn carry_out(self) -> Outcome<(Finished, Option<Failure>)> {
-        let Self { services, pipeline, plan, id, options, events, cancel } = self;
+        let Self { services, pipeline, plan, id, lease, options, events, cancel } = self;
         let clock = std::time::Instant::now();
         let mut record = RunRecord {
             id: id.clone(),
@@ -136,8 +139,7 @@ impl Run {
             Arc::clone(&services),
             Arc::clone(&pipeline),
             &plan,
-            id.clone(),
-            options.forced,
+            Identity { run: id.clone(), lease, forced: options.forced },
             Arc::clone(&events),
             cancel.clone(),
         );

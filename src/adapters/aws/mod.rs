@@ -8,6 +8,7 @@ mod error;
 mod lake;
 mod serving;
 mod session;
+mod state;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use catalog::GlueCatalog;
@@ -15,6 +16,7 @@ pub use doctor::AwsPreflight;
 pub use lake::{lake_store, s3_store};
 pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
+pub use state::DynamoDbStateStore;
 
 /// A target with nothing but a lake, for unit tests.
 #[cfg(test)]

@@ -1,0 +1,3 @@
+mod s3;
+mod session;
+mod state;
