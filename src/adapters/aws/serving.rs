@@ -226,7 +226,9 @@ impl DynamoDbServingStore {
         let seen = metas.pointer.as_ref().map(|pointer| pointer.revision);
         let pointer = Pointer { about: about.clone(), revision: seen.unwrap_or(0) + 1 };
         let unchanged = match seen {
-            Some(revision) => Change::of(pointer_key(), "#revision = :seen").value("seen", n(revision)),
+            Some(revision) => {
+                Change::of(pointer_key(), "#revision = :seen").value("seen", n(revision))
+            }
             None => Change::of(pointer_key(), "attribute_not_exists(#pk)"),
         };
         let items = [
@@ -285,9 +287,7 @@ impl DynamoDbServingStore {
                 .update("SET #state = :removed, #expires = :expires")
                 .value("expires", n(expire.saturating_add(ENTRY_OUTLIVES_SECONDS))),
             // Deleted even where others expire, if it was loaded before that was asked for.
-            (Removal::Expire, None) | (Removal::Delete, _) => {
-                entry.update("SET #state = :removed")
-            }
+            (Removal::Expire, None) | (Removal::Delete, _) => entry.update("SET #state = :removed"),
         };
         let items = [
             invisible.value("version", s(version)).into_transaction(&table.name)?,
@@ -330,7 +330,8 @@ impl ServingStore for DynamoDbServingStore {
                     if table.update_if(change).await? == Done::Yes {
                         let mut loads = locked(&self.loads);
                         let version = known.about.version.clone();
-                        let load = loads.entry(place).or_insert_with(|| (version, Tally::default()));
+                        let load =
+                            loads.entry(place).or_insert_with(|| (version, Tally::default()));
                         if load.0 != known.about.version {
                             *load = (known.about.version.clone(), Tally::default());
                         }
@@ -349,8 +350,10 @@ impl ServingStore for DynamoDbServingStore {
                 // Never used, or its items expire; those must not become part of the new one.
                 Some(_) | None => {
                     let last = known.map(|known| known.about.version.as_str());
-                    let version = last
-                        .map_or_else(|| generation.to_owned(), |last| next_version(generation, last));
+                    let version = last.map_or_else(
+                        || generation.to_owned(),
+                        |last| next_version(generation, last),
+                    );
                     let lifetime = match self.options.removal {
                         Removal::Expire => Some(now.timestamp().saturating_add(LIFETIME_SECONDS)),
                         Removal::Delete => None,
@@ -371,13 +374,9 @@ impl ServingStore for DynamoDbServingStore {
                         expires: false,
                     };
                     let free = match last {
-                        Some(last) => {
-                            Change::of(generation_key(generation), "#version = :last")
-                                .value("last", s(last))
-                        }
-                        None => {
-                            Change::of(generation_key(generation), "attribute_not_exists(#pk)")
-                        }
+                        Some(last) => Change::of(generation_key(generation), "#version = :last")
+                            .value("last", s(last)),
+                        None => Change::of(generation_key(generation), "attribute_not_exists(#pk)"),
                     };
                     if table.put_if(meta.write(), free).await? == Done::Yes {
                         locked(&self.loads).insert(place, (version, Tally::of_new()));
@@ -433,10 +432,9 @@ impl ServingStore for DynamoDbServingStore {
                 "#state = :loading AND #checkpoint < :items AND #version = :version",
             )
             .value("version", s(version)),
-            None => Change::of(
-                generation_key(generation),
-                "#state = :loading AND #checkpoint < :items",
-            ),
+            None => {
+                Change::of(generation_key(generation), "#state = :loading AND #checkpoint < :items")
+            }
         };
         let change = change
             .update("SET #checkpoint = :items")
@@ -480,8 +478,9 @@ impl ServingStore for DynamoDbServingStore {
                     "generation `{}` of `{}` became visible while `{generation}` was loaded",
                     visible.about.generation, table.table
                 );
-                return Err(Failure::new(FailureKind::Conflict, message)
-                    .with_hint("nothing is to be done, unless the older one is wanted: load it anew"));
+                return Err(Failure::new(FailureKind::Conflict, message).with_hint(
+                    "nothing is to be done, unless the older one is wanted: load it anew",
+                ));
             }
             self.compare_sample(&table, meta).await?;
             let about = About { items, ..meta.about.clone() };
@@ -521,12 +520,10 @@ impl ServingStore for DynamoDbServingStore {
             if meta.is_some_and(|meta| metas.is_visible(meta)) {
                 return Ok(());
             }
-            let sealed = Change::of(
-                generation_key(generation),
-                "#state = :sealed AND #version = :version",
-            )
-            .value("sealed", s(State::Sealed.word()))
-            .value("version", s(&about.version));
+            let sealed =
+                Change::of(generation_key(generation), "#state = :sealed AND #version = :version")
+                    .value("sealed", s(State::Sealed.word()))
+                    .value("version", s(&about.version));
             if self.point(&found, &metas, about, sealed).await? == Done::Yes {
                 return Ok(());
             }
@@ -596,9 +593,8 @@ impl ServingStore for DynamoDbServingStore {
     }
 
     async fn get(&self, table: &str, wanted: &str) -> Outcome<Option<ServedList>> {
-        let missing = || {
-            Failure::new(FailureKind::NotFound, format!("`{table}` has no visible generation"))
-        };
+        let missing =
+            || Failure::new(FailureKind::NotFound, format!("`{table}` has no visible generation"));
         let found = self.table(table).await?.ok_or_else(missing)?;
         let pointer = async || -> Outcome<Option<Pointer>> {
             let item = found.item(pointer_key()).await?;
@@ -644,7 +640,8 @@ impl ServingStore for DynamoDbServingStore {
                 let is_kept = newest.iter().any(|kept| kept.about.version == meta.about.version);
                 if is_old && !is_kept && self.remove(&table, meta).await? {
                     removed += 1;
-                    if self.options.removal == Removal::Delete || meta.about.items_expire.is_none() {
+                    if self.options.removal == Removal::Delete || meta.about.items_expire.is_none()
+                    {
                         unfinished.push(meta);
                     }
                 }

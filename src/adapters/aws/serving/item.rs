@@ -193,7 +193,8 @@ mod tests {
 
     fn list(key: &str, pairs: &[(&str, f64)]) -> ServingItem {
         let items = pairs.iter();
-        let items = items.map(|(item, score)| RecommendedItem { item: (*item).into(), score: *score });
+        let items =
+            items.map(|(item, score)| RecommendedItem { item: (*item).into(), score: *score });
         ServingItem { key: key.to_owned(), items: items.collect() }
     }
 

@@ -130,9 +130,7 @@ impl ServedTable {
         let request = self.client.get_item().table_name(&self.name).set_key(Some(key));
         match request.consistent_read(true).send().await {
             Ok(answer) => Ok(answer.item),
-            Err(error) => {
-                Err(failure(format_args!("read table `{}`", self.name), &error, of_code))
-            }
+            Err(error) => Err(failure(format_args!("read table `{}`", self.name), &error, of_code)),
         }
     }
 
@@ -273,8 +271,12 @@ impl ServedTable {
                         return Ok(Done::No(None));
                     }
                     // The code of the whole says nothing; those of the parts do.
-                    let passing =
-                        ["None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"];
+                    let passing = [
+                        "None",
+                        "TransactionConflict",
+                        "ThrottlingError",
+                        "ProvisionedThroughputExceeded",
+                    ];
                     let kind = match codes.iter().all(|code| passing.contains(code)) {
                         true => FailureKind::Transient,
                         false => FailureKind::Step,

@@ -68,13 +68,16 @@ impl<'a> Pass<'a> {
     async fn next(&mut self) -> Outcome<Vec<Page>> {
         let cursors = std::mem::take(&mut self.cursors);
         let this = &*self;
-        let pages = try_join_all(cursors.into_iter().enumerate().map(async |(segment, cursor)| {
-            match cursor {
-                Cursor::From(start) => this.page(segment, start).await.map(|(p, c)| (Some(p), c)),
-                Cursor::End => Ok((None, Cursor::End)),
-            }
-        }))
-        .await?;
+        let pages =
+            try_join_all(cursors.into_iter().enumerate().map(
+                async |(segment, cursor)| match cursor {
+                    Cursor::From(start) => {
+                        this.page(segment, start).await.map(|(p, c)| (Some(p), c))
+                    }
+                    Cursor::End => Ok((None, Cursor::End)),
+                },
+            ))
+            .await?;
         let (pages, cursors): (Vec<_>, _) = pages.into_iter().unzip();
         self.cursors = cursors;
         Ok(pages.into_iter().flatten().collect())

@@ -155,7 +155,9 @@ pub(super) fn has_our_keys(found: &TableDescription) -> bool {
                 KeyType::Hash => (one, two),
                 _ => (two, one),
             };
-            (hash.attribute_name(), range.attribute_name()) == (PK, SK) && is_text(PK) && is_text(SK)
+            (hash.attribute_name(), range.attribute_name()) == (PK, SK)
+                && is_text(PK)
+                && is_text(SK)
         }
         _ => false,
     }
@@ -186,9 +188,7 @@ pub(super) async fn describe(client: &Client, name: &str) -> Outcome<Option<Tabl
     match client.describe_table().table_name(name).send().await {
         Ok(answer) => Ok(answer.table),
         Err(error) if code(&error) == Some("ResourceNotFoundException") => Ok(None),
-        Err(error) => {
-            Err(failure(format_args!("look at table `{name}`"), &error, of_code))
-        }
+        Err(error) => Err(failure(format_args!("look at table `{name}`"), &error, of_code)),
     }
 }
 
@@ -211,9 +211,7 @@ async fn create(client: &Client, name: &str, tags: &BTreeMap<String, String>) ->
         Ok(_) => Ok(()),
         // Somebody else makes it.
         Err(error) if code(&error) == Some("ResourceInUseException") => Ok(()),
-        Err(error) => {
-            Err(failure(format_args!("create table `{name}`"), &error, of_code))
-        }
+        Err(error) => Err(failure(format_args!("create table `{name}`"), &error, of_code)),
     }
 }
 

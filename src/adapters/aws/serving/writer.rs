@@ -96,7 +96,8 @@ pub(super) async fn write_all(
             .await;
         match sent {
             Ok(answer) => {
-                let units = answer.consumed_capacity().iter().filter_map(|one| one.capacity_units());
+                let units =
+                    answer.consumed_capacity().iter().filter_map(|one| one.capacity_units());
                 let consumed = units.reduce(|one, other| one + other);
                 let mut left = answer.unprocessed_items.unwrap_or_default();
                 Ok(Answer { left: left.remove(table).unwrap_or_default(), consumed })
