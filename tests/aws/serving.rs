@@ -544,14 +544,22 @@ async fn the_client_is_not_the_bottleneck() {
     make_table(&session, &keys, 1_000_000).await;
     let store = handle(&session);
     store.begin(TABLE, "1", "als", at(0)).await.unwrap();
-    let all: Vec<_> = lists(10_000);
-    let begin = Instant::now();
-    for chunk in all.chunks(2_000) {
-        store.put(TABLE, "1", chunk).await.unwrap();
+    for (count, length) in [(10_000, 5), (4_000, 50)] {
+        let mut all = lists(count);
+        for list in &mut all {
+            list.items = list.items.iter().cycle().take(length).cloned().collect();
+        }
+        sink.clear();
+        let begin = Instant::now();
+        for chunk in all.chunks(2_000) {
+            store.put(TABLE, "1", chunk).await.unwrap();
+        }
+        let rate = count as f64 / begin.elapsed().as_secs_f64();
+        println!("{rate:.0} lists of {length} a second into a server that drops them");
+        assert_eq!(sink.accepted(NAME), count);
+        let log = sink.log();
+        assert!(log.iter().all(|write| write.asked == 25), "not all batches are full");
+        // An unoptimised client on a busy machine; a new table gives 4,000 units a second.
+        assert!(rate > 100.0, "{rate}");
     }
-    let rate = 10_000.0 / begin.elapsed().as_secs_f64();
-    println!("{rate:.0} lists of five items a second into a server that drops them");
-    assert_eq!(sink.accepted(NAME), 10_000);
-    // More than an unoptimised client on a busy machine needs to be as fast as a table at first.
-    assert!(rate > 500.0, "{rate}");
 }
