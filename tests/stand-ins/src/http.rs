@@ -17,6 +17,9 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
+/// Marks what is no answer; it never leaves the server.
+const HANG_UP: HeaderName = HeaderName::from_static("x-stand-in-hang-up");
+
 /// A request, with its whole body.
 #[derive(Debug, Clone)]
 pub struct Request {
@@ -67,6 +70,13 @@ impl Response {
     pub fn error(status: u16, code: &str, message: &str) -> Self {
         let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         Self::of(status, &json!({ "__type": code, "message": message, "Message": message }))
+    }
+
+    /// No answer at all: the connection is closed.
+    pub fn hang_up() -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(HANG_UP, HeaderValue::from_static("1"));
+        Self { status: StatusCode::OK, headers, body: Bytes::new() }
     }
 
     fn of(status: StatusCode, body: &Value) -> Self {
@@ -122,6 +132,9 @@ impl Server {
                 let request =
                     Request { method: parts.method, uri: parts.uri, headers: parts.headers, body };
                 let answer = handler.handle(request).await;
+                if answer.headers.contains_key(HANG_UP) {
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+                }
                 let mut response = hyper::Response::new(whole(answer.body));
                 *response.status_mut() = answer.status;
                 *response.headers_mut() = answer.headers;
