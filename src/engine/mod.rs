@@ -19,6 +19,7 @@ use crate::models::peak_bytes;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::StepKind;
 use crate::plan::{Action, Plan, Verdict};
+use crate::ports::Lease;
 use crate::run::event::{EventSink, FinishedUnit, PlannedUnit, RunEvent, RunSummary, Served, Unit};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, RunId, RunRecord, Status, StepRecord, StepReport};

@@ -1,3 +1,8 @@
+
+
+mod cloud;
+mod daily;
 mod s3;
-mod session;
+mod serving;
+pub mod session;
 mod state;
