@@ -11,7 +11,7 @@ pub mod pressure;
 mod process;
 pub mod python;
 pub mod recorder;
+pub mod redshift_data;
 pub mod sagemaker;
 pub mod stack;
 mod upstream;
-pub mod redshift_data;

@@ -1,0 +1,3 @@
+mod athena;
+mod glue;
+mod session;
