@@ -1,7 +1,9 @@
 
 
+mod athena;
 mod cloud;
 mod daily;
+mod glue;
 mod s3;
 mod serving;
 pub mod session;
