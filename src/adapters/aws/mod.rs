@@ -3,5 +3,7 @@
 
 mod error;
 mod session;
+mod warehouse;
 
 pub use session::AwsSession;
+pub use warehouse::RedshiftWarehouse;
