@@ -168,10 +168,42 @@ const MEANING: &[Mistake] = &[
         "        partition_by: [dt]\n        reads",
         "        reads",
     ),
-    mistake("unknown target", PROJECT, "version: 1\n", "version: 1\ntargets: {aws: {}}\n"),
     mistake("names of a missing column", PROJECT, "column: name}", "column: title}"),
     mistake("cycle", CATALOGUE, "FROM items", "FROM items JOIN weekly ON true"),
     mistake("reads itself", CATALOGUE, "FROM items", "FROM catalogue"),
+];
+
+const TARGETS: &[Mistake] = &[
+    mistake("settings of the embedded one", PROJECT, "  cloud:", "  local:"),
+    mistake("no lake", PROJECT, "    lake: s3://shop-lake/rec\n", ""),
+    mistake("a lake elsewhere", PROJECT, "s3://shop-lake/rec", "gs://shop-lake/rec"),
+    mistake("misspelt service", PROJECT, "serving: {dynamodb", "serving: {dynamo_db"),
+    mistake(
+        "no warehouse",
+        PROJECT,
+        "    warehouse:\n      redshift: {cluster: shop, user: loader, database: dev, copy_role: \"arn:aws:iam::123456789012:role/copy\"}\n",
+        "",
+    ),
+    mistake(
+        "no serving",
+        PROJECT,
+        "    serving: {dynamodb: {table_prefix: rec-, removal: expire}}\n",
+        "",
+    ),
+    mistake("no user", PROJECT, "user: loader, ", ""),
+    mistake("two Redshifts", PROJECT, "cluster: shop,", "cluster: shop, workgroup: shop,"),
+    mistake("unknown endpoint", PROJECT, "endpoints: {s3:", "endpoints: {s4:"),
+    mistake("endpoint without a scheme", PROJECT, "http://127.0.0.1:9000", "127.0.0.1:9000"),
+    mistake("unknown removal", PROJECT, "removal: expire", "removal: burn"),
+    mistake("key of a missing column", PROJECT, "merge_on: [item_id]", "merge_on: [id]"),
+    mistake("empty key", PROJECT, "merge_on: [item_id]", "merge_on: []"),
+    mistake("merge into what is not copied", PROJECT, "sort_key: [price]}", "external: true}"),
+    mistake(
+        "layout of what is not there",
+        PROJECT,
+        "publish: [catalog, warehouse]\n",
+        "publish: [catalog]\n",
+    ),
 ];
 
 const QUERIES: &[Mistake] = &[
@@ -240,6 +272,20 @@ const JOBS: &[Mistake] = &[
     mistake("range upside down", ALS, "min: 0.5, max: 20.0", "min: 20.0, max: 0.5"),
     mistake("fixed and searched", ALS, "    alpha: {", "    iterations: {"),
     mistake("unknown strategy", ALS, "strategy: bayesian", "strategy: bayes"),
+    mistake("hyperband without resources", ALS, "strategy: bayesian", "strategy: hyperband"),
+    mistake(
+        "hyperband that stops early",
+        ALS,
+        "strategy: bayesian",
+        "strategy: hyperband\n  min_resource: 9\n  max_resource: 3\n  early_stopping: true",
+    ),
+    mistake(
+        "resources of another strategy",
+        ALS,
+        "strategy: bayesian",
+        "strategy: random\n  min_resource: 1",
+    ),
+    mistake("time without a unit", ALS, "objective:", "resources: {max_runtime: 6}\nobjective:"),
     mistake("no trials", ALS, "trials: 4", "trials: 0"),
     mistake("regex without a group", ALS, "=([0-9.]+)'", "=[0-9.]+'"),
     mistake("not a regex", ALS, "=([0-9.]+)'", "=([0-9.]+'"),
@@ -273,6 +319,11 @@ fn mistakes_in_yaml() {
 #[test]
 fn mistakes_in_what_a_pipeline_means() {
     insta::assert_snapshot!(told(MEANING));
+}
+
+#[test]
+fn mistakes_in_targets() {
+    insta::assert_snapshot!(told(TARGETS));
 }
 
 #[test]
@@ -316,7 +367,7 @@ fn all_mistakes_are_told_at_once() {
         at «iteration»
     pipelines.yaml:23:14: unknown type `float` (hint: expected one of `string`, `int`, `double`, `boolean`, `timestamp`, `timestamp_ms`, `date`, `json`)
         at «float»
-    pipelines.yaml:55:24: unknown step `alls` (hint: did you mean `als`?)
+    pipelines.yaml:57:24: unknown step `alls` (hint: did you mean `als`?)
         at «alls»
     sql/labels.sql:7:6: unknown table `cleaned` (hint: did you mean `clean`?)
         at «cleaned»

@@ -1,25 +1,29 @@
 //! The composition root: from settings to services. The only place that knows adapters.
 
+mod aws;
+mod local;
 mod tables;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 use std::sync::Arc;
 
-use object_store::local::LocalFileSystem;
+use chrono::{DateTime, Utc};
 
-use crate::adapters::local::{LocalTarget, SystemClock, host_name};
+pub use crate::adapters::local::LocalTarget;
+use crate::adapters::local::{SystemClock, host_name};
+use crate::pipeline;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::nearest::nearest;
+use crate::pipeline::step::PROJECT_FILE;
+use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
 use crate::query::analysis;
-use crate::query::lake::Lake;
-use crate::query::session::{Limits, QueryEngine};
 use crate::report::OutputMode;
+use crate::report::emf::Emf;
 use crate::report::{Setup, choose};
 use crate::run::event::EventSink;
-use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
-use crate::settings::Settings;
+use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::settings::{Metrics, Settings};
 use crate::spec::compile::{Inputs, Project, compile};
 use crate::steps::context::Services;
 
@@ -39,8 +43,8 @@ pub struct App {
 pub struct Target {
     /// Ports and the query engine.
     pub services: Arc<Services>,
-    /// The embedded target's places.
-    pub local: LocalTarget,
+    /// The embedded target's places, if it is that one.
+    pub local: Option<LocalTarget>,
 }
 
 impl App {
@@ -59,13 +63,24 @@ impl App {
         std::fs::read_to_string(self.settings.project.join(path))
     }
 
-    /// A reporter to standard error.
+    /// The time.
+    pub fn now() -> DateTime<Utc> {
+        SystemClock.now()
+    }
+
+    /// A reporter to standard error, and of metrics to standard output where they are asked for.
     pub fn reporter(&self) -> Arc<dyn EventSink> {
         let project = self.settings.project.clone();
-        let mut setup = Setup::new(self.mode, self.colour, Box::new(|| SystemClock.now()));
+        let mut setup = Setup::new(self.mode, self.colour, Box::new(Self::now));
         setup.quiet = self.settings.quiet;
         setup.read = Box::new(move |path| std::fs::read_to_string(project.join(path)).ok());
-        crate::report::reporter(setup)
+        let told = crate::report::reporter(setup);
+        match self.settings.metrics {
+            None => told,
+            Some(Metrics::Emf) => {
+                Arc::new(Emf::new(told, Box::new(Self::now), Box::new(std::io::stdout())))
+            }
+        }
     }
 
     /// Compiles the project's files. Errors: all that is wrong with them.
@@ -104,70 +119,33 @@ impl App {
         }
     }
 
-    /// Opens the target. Creates its folders if `create`; otherwise an embedded target that is not
-    /// there is an error.
+    /// Opens the target that the settings name. An embedded one gets its folders if `create`;
+    /// otherwise one that is not there is an error.
     pub async fn target(&self, create: bool) -> Outcome<Target> {
-        if self.settings.target != "local" {
-            let failure = Failure::new(
-                FailureKind::Usage,
-                format!("unknown target `{}`", self.settings.target),
-            );
-            return Err(failure.with_hint("this version knows the embedded target, `local`"));
+        if self.settings.target == LOCAL {
+            return self.local_target(create).await;
         }
-        let home = self.settings.home();
-        if !create && !home.is_dir() {
-            let failure = Failure::new(
-                FailureKind::NotFound,
-                format!("there is no `{}` yet", home.display()),
-            );
-            return Err(failure.with_hint("run a pipeline first, for example `recctl run daily`"));
+        // Only targets matter here: variables may be given to a command that does not say them.
+        let project = self.project(&BTreeMap::new())?;
+        match project.targets.get(&self.settings.target) {
+            Some(pipeline::target::Target::Local) => self.local_target(create).await,
+            Some(pipeline::target::Target::Aws(target)) => self.aws_target(target).await,
+            None => Err(unknown_target(&self.settings.target, &project)),
         }
-        let local = LocalTarget::open(&home)?;
-        let program = std::env::current_exe().map_err(|error| {
-            Failure::new(FailureKind::Internal, format!("cannot find the running program: {error}"))
-        })?;
-        let threads = self.settings.threads();
-        let lake = self.lake(&local)?;
-        let limits =
-            Limits { threads, memory: self.settings.memory_limit, spill: local.tmp.join("spill") };
-        let services = Services {
-            catalog: Arc::new(local.catalog().await?),
-            warehouse: Arc::new(local.warehouse().await?),
-            trainer: Arc::new(local.trainer(&program, threads)?),
-            serving: Arc::new(local.serving_store().await?),
-            state: Arc::new(local.state_store(&host_name()).await?),
-            clock: Arc::new(SystemClock),
-            query: Arc::new(QueryEngine::new(lake, limits)?),
-            scratch: local.tmp.join("runs"),
-        };
-        Ok(Target { services: Arc::new(services), local })
-    }
-
-    fn lake(&self, local: &LocalTarget) -> Outcome<Lake> {
-        let failed = |error: object_store::Error| {
-            Failure::new(FailureKind::Input, format!("cannot open the lake: {error}"))
-        };
-        let project = std::path::absolute(&self.settings.project)
-            .map_err(|error| io_failure("find", &self.settings.project, &error))?;
-        let shown = match local.lake.strip_prefix(&project) {
-            Ok(relative) => relative.to_path_buf(),
-            Err(_) => local.lake.clone(),
-        };
-        Ok(Lake {
-            store: Arc::new(LocalFileSystem::new_with_prefix(&local.lake).map_err(failed)?),
-            outside: Arc::new(LocalFileSystem::new()),
-            project,
-            shown: format!("{}/", shown.display()),
-        })
     }
 
     /// Who holds leases: machine, process, and a number that tells apart processes of one id.
     pub fn holder() -> String {
         format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())
     }
+}
 
-    /// The folder in which `recctl sample` makes raw input.
-    pub fn sample_folder(local: &LocalTarget) -> PathBuf {
-        local.lake.clone()
-    }
+/// A target that `pipelines.yaml` does not have.
+fn unknown_target(name: &str, project: &Project) -> Failure {
+    let failure = Failure::new(FailureKind::Usage, format!("unknown target `{name}`"));
+    let known: Vec<&str> = project.targets.keys().map(String::as_str).collect();
+    failure.with_hint(match nearest(name, known.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{PROJECT_FILE} has `{}`", known.join("`, `")),
+    })
 }

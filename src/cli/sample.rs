@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Ended;
-use crate::app::{App, Target};
+use super::signals::Stop;
+use super::{Ended, error};
+use crate::app::{App, LocalTarget};
 use crate::pipeline::interval::LogicalDate;
 use crate::run::event::{EventSink, RunEvent};
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -50,16 +51,30 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
+    let stop = Stop::listen(app.reporter())?;
     let target = app.target(true).await?;
+    let Some(local) = &target.local else {
+        let text = "the sample is made on the embedded target only";
+        return Err(Failure::new(FailureKind::Usage, text).with_hint(
+            "make it without --target, and copy `.recctl/lake/raw/` below the target's lake",
+        ));
+    };
     let last = match args.last_day {
         Some(date) => date,
         None => LogicalDate::new(target.services.clock.now().date_naive()).minus(1),
     };
-    let mut options = options(app, &target, args.events, args.days, last, args.seed);
+    let mut options = options(app, local, args.events, args.days, last, args.seed);
     options.users = args.users;
     options.items = args.items;
-    let cancel = CancellationToken::new();
-    let summary = make(options, app.reporter(), cancel).await?;
+    let made = make(options, app.reporter(), stop.asked()).await;
+    let summary = match made {
+        // What was made of whole days stays; the day under way was removed.
+        Err(failure) if failure.kind == FailureKind::Cancelled => {
+            error::tell(&failure, stop.code(), app);
+            return Ok(stop.code());
+        }
+        made => made?,
+    };
     let text = serde_json::to_string_pretty(&summary)
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
     super::print(&text);
@@ -68,7 +83,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
 
 pub(super) fn options(
     app: &App,
-    target: &Target,
+    local: &LocalTarget,
     events: u64,
     days: u32,
     last: LogicalDate,
@@ -82,7 +97,7 @@ pub(super) fn options(
         users: None,
         items: None,
         threads: app.settings.threads(),
-        output: App::sample_folder(&target.local),
+        output: local.lake.clone(),
     }
 }
 

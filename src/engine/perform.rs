@@ -17,7 +17,7 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{LedgerRow, RunId, StepReport};
 use crate::steps::context::{Made, Services, StepContext};
 use crate::steps::sql::SourceRead;
-use crate::steps::{load, publish, score, select, sql, train};
+use crate::steps::{load, publish, score, select, sql, train, tune};
 
 pub(super) struct Performer {
     services: Arc<Services>,
@@ -101,7 +101,7 @@ impl Performer {
                     .await;
             }
             StepKind::Train(step) => train::train(&context, name, step, &action.reads).await?,
-            StepKind::Tune(step) => train::tune(&context, name, step, &action.reads).await?,
+            StepKind::Tune(step) => tune::tune(&context, name, step, &action.reads).await?,
             StepKind::Select(step) => select::select(&context, name, step, &action.reads).await?,
             StepKind::Score(step) => score::score(&context, name, step, &action.reads).await?,
             StepKind::Load(step) => load::load(&context, name, step).await?,

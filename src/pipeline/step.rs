@@ -95,6 +95,17 @@ pub struct WarehouseLayout {
     pub sort_keys: Vec<String>,
 }
 
+impl WarehouseLayout {
+    /// The columns that it names.
+    pub fn columns(&self) -> impl Iterator<Item = &String> {
+        let key = match &self.mode {
+            WarehouseMode::Merge { on } => on.as_slice(),
+            WarehouseMode::Replace | WarehouseMode::External => &[],
+        };
+        self.dist_key.iter().chain(&self.sort_keys).chain(key)
+    }
+}
+
 /// How rows get into the warehouse.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

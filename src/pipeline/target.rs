@@ -175,11 +175,11 @@ pub struct Network {
     pub security_groups: Vec<String>,
 }
 
-/// A model package group.
+/// Model package groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RegistryOptions {
-    /// Its name.
-    pub group: String,
+    /// What the names of groups begin with; the pipeline's and the selecting step's names follow.
+    pub group_prefix: String,
     /// Whether versions are approved at once; they wait for a person otherwise.
     pub approve: bool,
 }

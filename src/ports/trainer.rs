@@ -128,6 +128,11 @@ pub trait Trainer: Send + Sync {
     /// `Conflict` if the job belongs to another process that cannot be told to stop it.
     async fn cancel(&self, name: &str) -> Outcome<()>;
 
+    /// Whether jobs go on when this process ends.
+    fn outlives_the_run(&self) -> bool {
+        false
+    }
+
     /// The service's own search for hyperparameters; `None` if recctl has to run the trials.
     fn tuning(&self) -> Option<&dyn TuningService> {
         None

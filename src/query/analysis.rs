@@ -261,12 +261,12 @@ async fn check_step(
     let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
     let visible = table_schema(&stored_schema(schema, partition), sql.partitioned);
     let mut problems = Vec::new();
-    for column in &sql.unique_key {
+    let layout = sql.warehouse.iter().flat_map(|layout| layout.columns());
+    let key = sql.unique_key.iter().map(|column| ("the unique key", column));
+    for (what, column) in key.chain(layout.map(|column| ("the warehouse layout", column))) {
         if visible.column_with_name(column).is_none() {
-            let message = format!(
-                "the unique key names column `{column}`, which `{}` does not make",
-                sql.file
-            );
+            let message =
+                format!("{what} names column `{column}`, which `{}` does not make", sql.file);
             problems.push(in_project(step, column, message, Some(instead(column, &visible))));
         }
     }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
+use futures::future::BoxFuture;
 use object_store::path::Path as StorePath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
@@ -15,13 +16,21 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 /// The URL under which DataFusion knows the lake.
 pub const LAKE_URL: &str = "lake://lake";
 
-/// A store of files, and for sources that lie outside of it the machine's file system.
+/// Opens buckets, for sources that lie outside of the lake.
+pub trait Buckets: std::fmt::Debug + Send + Sync {
+    /// The store of a bucket; paths are its keys. Errors: as for the target's credentials.
+    fn bucket<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Outcome<Arc<dyn ObjectStore>>>;
+}
+
+/// A store of files, and for sources that lie outside of it the machine's file system and buckets.
 #[derive(Debug, Clone)]
 pub struct Lake {
     /// The store of the lake; paths are relative to its root.
     pub store: Arc<dyn ObjectStore>,
     /// The file system, for sources whose path begins with `/`, `./` or `../`.
-    pub outside: Arc<dyn ObjectStore>,
+    pub files: Arc<dyn ObjectStore>,
+    /// Buckets, for sources whose path begins with `s3://`.
+    pub buckets: Arc<dyn Buckets>,
     /// The project's folder, which such paths are relative to.
     pub project: PathBuf,
     /// How the lake is called in messages.
@@ -33,8 +42,8 @@ pub struct Lake {
 pub struct Listing {
     /// The files by path.
     pub files: Vec<RawFile>,
-    /// Which store they are in.
-    pub outside: bool,
+    /// The store that they are in.
+    pub store: Arc<dyn ObjectStore>,
     /// One line per file: path, size and version (the entity tag where there is one, else the
     /// time of the last change).
     pub version: String,
@@ -42,21 +51,22 @@ pub struct Listing {
     pub shown: String,
 }
 
+/// Where a source's path leads.
+struct Place {
+    store: Arc<dyn ObjectStore>,
+    path: StorePath,
+    /// The path as people know it.
+    shown: String,
+    /// What makes a file's location in the store one that people know.
+    root: String,
+}
+
 impl Lake {
     /// Lists the files of a source for a partition; an absent folder is an empty listing.
     pub async fn list(&self, source: &Source, partition: Partition) -> Outcome<Listing> {
         let text = source.path.of(partition);
-        let outside = ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix));
         let folder = text.ends_with('/');
-        let (store, path, shown) = if outside {
-            let path = absolute(&self.project.join(&text));
-            let location = StorePath::from_absolute_path(&path).map_err(|error| {
-                Failure::new(FailureKind::Usage, format!("`{text}` is not a path: {error}"))
-            })?;
-            (&self.outside, location, path.display().to_string())
-        } else {
-            (&self.store, StorePath::from(text.as_str()), format!("{}{text}", self.shown))
-        };
+        let Place { store, path, shown, root } = self.place(&text).await?;
         let failed = |error: object_store::Error| {
             Failure::new(FailureKind::Transient, format!("cannot list `{shown}`: {error}"))
         };
@@ -87,21 +97,44 @@ impl Lake {
             .into_iter()
             .enumerate()
             .map(|(ordinal, meta)| RawFile {
-                shown: match outside {
-                    true => format!("/{}", meta.location),
-                    false => meta.location.to_string(),
-                },
+                shown: format!("{root}{}", meta.location),
                 location: meta.location,
                 bytes: meta.size,
                 ordinal,
             })
             .collect();
-        Ok(Listing { files, outside, version, shown })
+        Ok(Listing { files, store, version, shown })
     }
 
-    /// The store of a listing.
-    pub fn store_of(&self, listing: &Listing) -> &Arc<dyn ObjectStore> {
-        if listing.outside { &self.outside } else { &self.store }
+    /// Finds the store of a source's path.
+    async fn place(&self, text: &str) -> Outcome<Place> {
+        if let Some(rest) = text.strip_prefix("s3://") {
+            let (bucket, key) = rest.split_once('/').unwrap_or((rest, ""));
+            return Ok(Place {
+                store: self.buckets.bucket(bucket).await?,
+                path: StorePath::from(key),
+                shown: text.to_owned(),
+                root: format!("s3://{bucket}/"),
+            });
+        }
+        if ["/", "./", "../"].iter().any(|prefix| text.starts_with(prefix)) {
+            let path = absolute(&self.project.join(text));
+            let location = StorePath::from_absolute_path(&path).map_err(|error| {
+                Failure::new(FailureKind::Usage, format!("`{text}` is not a path: {error}"))
+            })?;
+            return Ok(Place {
+                store: Arc::clone(&self.files),
+                path: location,
+                shown: path.display().to_string(),
+                root: "/".to_owned(),
+            });
+        }
+        Ok(Place {
+            store: Arc::clone(&self.store),
+            path: StorePath::from(text),
+            shown: format!("{}{text}", self.shown),
+            root: String::new(),
+        })
     }
 
     /// Puts bytes under a path of the lake.

@@ -209,6 +209,9 @@ pub struct ModelRecord {
     pub hyperparameters: BTreeMap<String, String>,
     /// The archive `model.tar.gz` in the lake.
     pub artifact: String,
+    /// The search of a tuning service that found the hyperparameters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tuned_by: Option<String>,
 }
 
 /// How one model did on the test days.

@@ -173,12 +173,13 @@ pub struct NetworkSpec {
     pub security_groups: Vec<Spanned<String>>,
 }
 
-/// A model package group.
+/// Model package groups.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RegistrySpec {
-    /// Its name.
-    pub group: Spanned<String>,
+    /// What the names of groups begin with.
+    #[serde(default)]
+    pub group_prefix: Option<Spanned<String>>,
     /// Whether versions are approved at once.
     #[serde(default)]
     pub approval: ApprovalSpec,
@@ -398,7 +399,7 @@ fn sagemaker(spec: &SageMakerSpec) -> SageMakerOptions {
             security_groups: texts(&network.security_groups).collect(),
         }),
         registry: spec.registry.as_ref().map(|registry| RegistryOptions {
-            group: registry.group.value.clone(),
+            group_prefix: text(registry.group_prefix.as_ref()).unwrap_or_default(),
             approve: matches!(registry.approval, ApprovalSpec::Automatic),
         }),
     }

@@ -13,7 +13,8 @@ use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::WarehouseLayout;
 use crate::ports::{
-    Catalog, Clock, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer, Warehouse,
+    Catalog, Clock, ModelRegistry, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer,
+    Warehouse,
 };
 use crate::query::catalog_schema;
 use crate::query::published::PublishedTable;
@@ -30,6 +31,8 @@ pub struct Services {
     pub warehouse: Arc<dyn Warehouse>,
     /// Trainer.
     pub trainer: Arc<dyn Trainer>,
+    /// Model registry; `None` where the target has none.
+    pub registry: Option<Arc<dyn ModelRegistry>>,
     /// Serving store.
     pub serving: Arc<dyn ServingStore>,
     /// State.

@@ -9,7 +9,7 @@ use super::dataset::{Days, cut};
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::graph::Split;
 use crate::pipeline::interval::LogicalDate;
-use crate::pipeline::job::{Hyperparameters, MetricDefinition};
+use crate::pipeline::job::{Hyperparameters, MetricDefinition, OnCancel};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{StepKind, TrainStep};
 use crate::ports::{JobKind, JobRequest, JobState};
@@ -17,7 +17,7 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::ModelRecord;
 
 /// The longest that a job may run.
-const MAX_RUNTIME: Duration = Duration::from_secs(6 * 3_600);
+pub(super) const MAX_RUNTIME: Duration = Duration::from_secs(6 * 3_600);
 /// How long one look at a job waits for it to end.
 const WAIT: Duration = Duration::from_secs(2);
 /// The metric by which the container says how much memory it held at most.
@@ -89,8 +89,27 @@ pub(super) struct Ran {
 }
 
 /// Submits the job and waits for it. A job of the same name and inputs that is done is not done
-/// again. Stopping the run cancels the job. Errors: `Step` with the program's own reason.
+/// again. Stopping the run stops the job, unless the job says otherwise. Errors: `Step` with the
+/// program's own reason.
 pub(super) async fn fit(context: &StepContext, fit: Fit<'_>) -> Outcome<Fitted> {
+    let request = request(context, &fit).await?;
+    let artifact = format!("{}model.tar.gz", request.output);
+    let Ran { metrics, peak_memory } = run(context, request, fit.train.job.on_cancel).await?;
+    Ok(Fitted {
+        model: ModelRecord {
+            step: fit.step.clone(),
+            algorithm: fit.algorithm,
+            hyperparameters: fit.hyperparameters,
+            artifact,
+            tuned_by: None,
+        },
+        metrics,
+        peak_memory,
+    })
+}
+
+/// Cuts the channels and words the job.
+pub(super) async fn request(context: &StepContext, fit: &Fit<'_>) -> Outcome<JobRequest> {
     let mut channels = BTreeMap::new();
     for input in &fit.train.inputs {
         let read = find(fit.reads, &input.table)?;
@@ -102,33 +121,28 @@ pub(super) async fn fit(context: &StepContext, fit: Fit<'_>) -> Outcome<Fitted> 
     }
     let mut hyperparameters = fit.hyperparameters.clone();
     hyperparameters.insert("algorithm".to_owned(), fit.algorithm.clone());
-    if let Some(cut_offs) = fit.cut_offs {
-        hyperparameters.insert("k".to_owned(), cut_offs);
+    if let Some(cut_offs) = &fit.cut_offs {
+        hyperparameters.insert("k".to_owned(), cut_offs.clone());
     }
     let name =
         job_name(context, fit.step, &fit.suffix, &format!("{channels:?}{hyperparameters:?}"));
-    let request = JobRequest {
+    let mut metrics = fit.train.job.metrics.clone();
+    metrics.push(peak_memory_metric());
+    Ok(JobRequest {
         output: format!("models/{name}/"),
         kind: JobKind::Train,
         hyperparameters,
         channels,
-        metrics: fit.train.job.metrics.clone(),
+        metrics,
         max_runtime: fit.train.job.resources.max_runtime.unwrap_or(MAX_RUNTIME),
         resources: fit.train.job.resources.clone(),
         name,
-    };
-    let output = request.output.clone();
-    let Ran { metrics, peak_memory } = run(context, request).await?;
-    Ok(Fitted {
-        model: ModelRecord {
-            step: fit.step.clone(),
-            algorithm: fit.algorithm,
-            hyperparameters: fit.hyperparameters,
-            artifact: format!("{output}model.tar.gz"),
-        },
-        metrics,
-        peak_memory,
     })
+}
+
+/// Reads how much memory the container held at most.
+pub(super) fn peak_memory_metric() -> MetricDefinition {
+    MetricDefinition { name: PEAK_MEMORY.to_owned(), regex: r"memory: peak_bytes=(\d+)".to_owned() }
 }
 
 /// Fits a model of a training step on all days, with given hyperparameters, for serving.
@@ -186,20 +200,37 @@ pub(super) fn job_name(context: &StepContext, step: &Name, suffix: &str, what: &
     format!("{step}-{day}-{suffix}-{}", &digest(identity.as_bytes()))
 }
 
+/// What becomes of remote work when its run is stopped, and the failure that says so.
+pub(super) async fn stop(
+    on_cancel: OnCancel,
+    name: &str,
+    cancel: impl Future<Output = Outcome<()>>,
+) -> Failure {
+    let text = match on_cancel {
+        OnCancel::Detach => format!("job `{name}` goes on; the next run finds it"),
+        OnCancel::Stop => match cancel.await {
+            Ok(()) => format!("job `{name}` was cancelled"),
+            Err(failure) => format!("job `{name}` could not be cancelled: {failure}"),
+        },
+    };
+    Failure::new(FailureKind::Cancelled, text)
+}
+
 /// Submits a job and waits until it ends.
-pub(super) async fn run(context: &StepContext, mut request: JobRequest) -> Outcome<Ran> {
-    request.metrics.push(MetricDefinition {
-        name: PEAK_MEMORY.to_owned(),
-        regex: r"memory: peak_bytes=(\d+)".to_owned(),
-    });
+pub(super) async fn run(
+    context: &StepContext,
+    request: JobRequest,
+    on_cancel: OnCancel,
+) -> Outcome<Ran> {
     let trainer = &context.services.trainer;
+    // A child process cannot outlive the run.
+    let on_cancel = if trainer.outlives_the_run() { on_cancel } else { OnCancel::Stop };
     trainer.submit(&request).await?;
     loop {
         let status = tokio::select! {
             status = trainer.wait(&request.name, WAIT) => status?,
             () = context.cancel.cancelled() => {
-                trainer.cancel(&request.name).await?;
-                return Err(Failure::new(FailureKind::Cancelled, format!("job `{}` was cancelled", request.name)));
+                return Err(stop(on_cancel, &request.name, trainer.cancel(&request.name)).await);
             }
         };
         match status.state {

@@ -10,6 +10,7 @@ pub mod score;
 pub mod select;
 pub mod sql;
 pub mod train;
+pub mod tune;
 
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;

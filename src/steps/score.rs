@@ -2,17 +2,19 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::cut;
-use super::fit::{Cuts, Ran, count, find, fit_for_serving, job_name, run, train_step};
+use super::fit::{
+    Cuts, MAX_RUNTIME, Ran, count, find, fit_for_serving, job_name, peak_memory_metric, run,
+    train_step,
+};
 use super::train::{describe, to_value};
 use crate::pipeline::interval::Partition;
-use crate::pipeline::job::{MetricDefinition, Resources};
+use crate::pipeline::job::MetricDefinition;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{SchemaChange, ScoreStep, StepKind, fallback_table};
 use crate::ports::{FileEntry, JobKind, JobRequest, PartitionEntry, TableEntry};
@@ -73,16 +75,16 @@ pub async fn score(
         kind: JobKind::Score,
         hyperparameters,
         channels,
-        metrics: vec![MetricDefinition {
-            name: "users".to_owned(),
-            regex: r"scored users=(\d+)".to_owned(),
-        }],
-        max_runtime: Duration::from_secs(6 * 3_600),
-        resources: Resources::default(),
+        metrics: vec![
+            MetricDefinition { name: "users".to_owned(), regex: r"scored users=(\d+)".to_owned() },
+            peak_memory_metric(),
+        ],
+        max_runtime: train.job.resources.max_runtime.unwrap_or(MAX_RUNTIME),
+        resources: train.job.resources.clone(),
         name: job,
     };
     let output = request.output.clone();
-    let Ran { metrics, peak_memory } = run(context, request).await?;
+    let Ran { metrics, peak_memory } = run(context, request, train.job.on_cancel).await?;
     let mut tables = Vec::new();
     let mut partitions = Vec::new();
     for (folder, table) in

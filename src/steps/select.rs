@@ -1,5 +1,7 @@
 //! `select`: compares candidates, baselines and the champion on the test days, and decides.
 
+use std::collections::BTreeMap;
+
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::{cut, download};
@@ -8,8 +10,10 @@ use super::train::{describe, to_value};
 use crate::models::{
     Evaluation, EvaluationOptions, Interactions, Model, ModelError, evaluate, unpack,
 };
+use crate::pipeline::estimate::Estimate;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{ChampionRule, SelectStep};
+use crate::ports::ModelEntry;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, ModelRecord, ModelResult, StepReport};
 
@@ -82,6 +86,7 @@ pub async fn select(
         users,
         test_days: (cuts.test.first, cuts.test.last),
     };
+    register(context, name, &decision, &metrics).await?;
     context.services.state.put_decision(&context.pipeline.name, name, &decision).await?;
     context.made.put_output(name, to_value(&decision)?);
     Ok(StepReport {
@@ -89,6 +94,29 @@ pub async fn select(
         metrics: metrics.into_iter().map(|(name, estimate)| (name, estimate.value)).collect(),
         ..StepReport::default()
     })
+}
+
+/// Registers the winner, as it will serve.
+async fn register(
+    context: &StepContext,
+    name: &Name,
+    decision: &Decision,
+    metrics: &BTreeMap<String, Estimate>,
+) -> Outcome<()> {
+    let Some(registry) = &context.services.registry else { return Ok(()) };
+    let winner = &decision.winner;
+    let group = format!("{}-{name}", context.pipeline.name).replace('_', "-");
+    let entry = ModelEntry {
+        group: group.chars().take(63).collect(),
+        artifact: winner.artifact.clone(),
+        algorithm: winner.algorithm.clone(),
+        hyperparameters: winner.hyperparameters.clone(),
+        metrics: metrics.iter().map(|(name, estimate)| (name.clone(), estimate.value)).collect(),
+        reason: decision.reason.clone(),
+        run: context.run.to_string(),
+        registered: context.services.clock.now(),
+    };
+    registry.register(&entry).await.map(|_| ())
 }
 
 /// All models are judged on one table; another one would make their figures incomparable.

@@ -66,7 +66,7 @@ pub async fn make(
         let mut store = Arc::clone(&lake.store);
         for part in &read.partitions {
             let listing = lake.list(&read.source, *part).await?;
-            store = Arc::clone(lake.store_of(&listing));
+            store = Arc::clone(&listing.store);
             files.extend(listing.files);
         }
         for (ordinal, file) in files.iter_mut().enumerate() {

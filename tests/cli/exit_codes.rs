@@ -1,4 +1,5 @@
-//! Exit codes from outside. The quality gate's 3 and the interruption's 130 are tried in `e2e`.
+//! Exit codes from outside. The quality gate's 3, the interruption's 130 and
+//! the termination's 143 are tried in `e2e`.
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -73,6 +74,9 @@ fn a_place_without_a_project_or_a_target_is_2() {
     assert!(!sandbox.home().exists(), "what is no project gets no folder");
 }
 
+/// Work that is to be done: a run with nothing to do takes no lease.
+const AGAIN: [&str; 7] = ["run", "daily", "--date", DAY, "--force", "--select", "products"];
+
 #[tokio::test]
 async fn a_lease_that_somebody_else_holds_is_4() {
     let sandbox = Sandbox::prepared();
@@ -80,11 +84,11 @@ async fn a_lease_that_somebody_else_holds_is_4() {
     let (name, time) = (format!("daily/{DAY}"), Duration::from_secs(600));
     let holder = format!("{}/{}/x", host_name(), std::process::id());
     let lease = state.acquire(&name, &holder, time, SystemClock.now()).await.unwrap();
-    let ran = sandbox.run(&["run", "daily", "--date", DAY]).ends_with(4);
+    let ran = sandbox.run(&AGAIN).ends_with(4);
     assert!(ran.stderr.contains(&holder), "{}", ran.stderr);
     assert!(ran.stderr.contains("hint: wait for it to end"), "{}", ran.stderr);
     state.release(&lease).await.unwrap();
-    sandbox.run(&["run", "daily", "--date", DAY]).ends_with(0);
+    sandbox.run(&AGAIN).ends_with(0);
 }
 
 #[tokio::test]
@@ -96,5 +100,5 @@ async fn a_lease_of_a_process_that_died_is_taken_over() {
     let (name, time) = (format!("daily/{DAY}"), Duration::from_secs(600));
     let state = sandbox.state().await;
     state.acquire(&name, &holder, time, SystemClock.now()).await.unwrap();
-    sandbox.run(&["run", "daily", "--date", DAY]).ends_with(0);
+    sandbox.run(&AGAIN).ends_with(0);
 }

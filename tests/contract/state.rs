@@ -60,6 +60,7 @@ fn decision(date: &str, winner: &str) -> Decision {
         algorithm: "als".to_owned(),
         hyperparameters: [("factors".to_owned(), "32".to_owned())].into(),
         artifact: "models/x/model.tar.gz".to_owned(),
+        tuned_by: None,
     };
     let metrics = [("ndcg@10".to_owned(), Estimate { value: 0.1, low: 0.05, high: 0.15 })].into();
     Decision {

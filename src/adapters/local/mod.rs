@@ -4,6 +4,7 @@
 
 mod catalog;
 mod clock;
+mod registry;
 mod serving;
 mod sqlite;
 mod state;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalog::SqliteCatalog;
 pub use clock::{FixedClock, SystemClock};
+pub use registry::SqliteModelRegistry;
 pub use serving::{MAX_ITEM_BYTES, SqliteServingStore};
 pub use state::{SqliteStateStore, host_name};
 pub use trainer::ProcessTrainer;
@@ -62,6 +64,11 @@ impl LocalTarget {
     /// Opens the serving store, `serving.db`.
     pub async fn serving_store(&self) -> Outcome<SqliteServingStore> {
         SqliteServingStore::open(&self.root.join("serving.db")).await
+    }
+
+    /// Opens the model registry, `models.db`.
+    pub async fn model_registry(&self) -> Outcome<SqliteModelRegistry> {
+        SqliteModelRegistry::open(&self.root.join("models.db")).await
     }
 
     /// Opens the state store, `state.db`. `host` is the first part of this machine's lease holders.
