@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use futures::TryStreamExt;
 use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path as StorePath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
@@ -68,7 +68,11 @@ impl Lake {
         let folder = text.ends_with('/');
         let Place { store, path, shown, root } = self.place(&text).await?;
         let failed = |error: object_store::Error| {
-            Failure::new(FailureKind::Transient, format!("cannot list `{shown}`: {error}"))
+            let kind = match is_denied(&error) {
+                true => FailureKind::Denied,
+                false => FailureKind::Transient,
+            };
+            Failure::new(kind, format!("cannot list `{shown}`: {error}"))
         };
         let mut metas: Vec<ObjectMeta> = if folder {
             store.list(Some(&path)).try_collect().await.map_err(failed)?
@@ -182,10 +186,13 @@ impl Lake {
         let failed = |error: object_store::Error| store_failure("remove", folder, &error);
         let files: Vec<ObjectMeta> =
             self.store.list(Some(&StorePath::from(folder))).try_collect().await.map_err(failed)?;
-        for file in files {
-            self.store.delete(&file.location).await.map_err(failed)?;
-        }
-        Ok(())
+        let paths = futures::stream::iter(files.into_iter().map(|file| Ok(file.location)));
+        // S3 takes a thousand at once.
+        self.store
+            .delete_stream(paths.boxed())
+            .try_for_each(|_| async { Ok(()) })
+            .await
+            .map_err(failed)
     }
 }
 
@@ -197,9 +204,18 @@ pub fn store_failure(doing: &str, path: &str, error: &object_store::Error) -> Fa
             FailureKind::Conflict
         }
         object_store::Error::InvalidPath { .. } => FailureKind::Usage,
+        error if is_denied(error) => FailureKind::Denied,
         _ => FailureKind::Transient,
     };
     Failure::new(kind, format!("cannot {doing} `{path}` in the lake: {error}"))
+}
+
+/// Whether a store's error says that credentials are missing or do not allow it.
+pub fn is_denied(error: &object_store::Error) -> bool {
+    matches!(
+        error,
+        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+    )
 }
 
 /// Takes `.` and `..` out of a path without asking the disk, so that a missing file gets a message

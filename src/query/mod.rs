@@ -10,4 +10,5 @@ pub mod published;
 pub mod raw;
 pub mod scan;
 pub mod session;
+pub mod upload;
 pub mod write;

@@ -15,7 +15,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::lake::{LAKE_URL, Lake};
+use super::lake::{LAKE_URL, Lake, is_denied};
 use super::raw;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -175,6 +175,7 @@ pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
             FailureKind::Usage
         }
         DataFusionError::Internal(_) => FailureKind::Internal,
+        DataFusionError::ObjectStore(error) if is_denied(error) => FailureKind::Denied,
         DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => FailureKind::Transient,
         _ => FailureKind::Step,
     };

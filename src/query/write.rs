@@ -18,14 +18,14 @@ use datafusion::physical_plan::{
 };
 use futures::StreamExt;
 use object_store::ObjectStore;
-use object_store::buffered::BufWriter;
-use object_store::path::Path as StorePath;
 use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use super::content_hash::ContentHash;
 use super::raw::tally::{Refused, Tally};
 use super::raw::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN};
 use super::session::failure_of;
+use super::upload::{self, Upload};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::step::{FATE_COLUMN, PARTITION_COLUMN};
 use crate::ports::FileEntry;
@@ -102,10 +102,16 @@ pub async fn write(
     let streams = execute_stream_partitioned(plan, context)
         .map_err(|error| failure_of(error, "run the query"))?;
     let mut tasks = JoinSet::new();
+    let aborts = TaskTracker::new();
     for (number, stream) in streams.into_iter().enumerate() {
         let path = format!("{}/part-{number:04}.parquet", destination.folder);
-        let writer =
-            PartWriter::new(path, destination.clone(), &stream.schema(), Arc::clone(&tally));
+        let writer = PartWriter::new(
+            path,
+            destination.clone(),
+            &stream.schema(),
+            Arc::clone(&tally),
+            &aborts,
+        );
         tasks.spawn(writer.run(stream));
     }
     let mut written = Written { has_fates, ..Written::default() };
@@ -130,6 +136,8 @@ pub async fn write(
     }
     if let Some(failure) = first_failure {
         while tasks.join_next().await.is_some() {}
+        aborts.close();
+        aborts.wait().await;
         return Err(failure);
     }
     written.files.sort_by(|a, b| a.path.cmp(&b.path));
@@ -169,12 +177,19 @@ struct PartWriter {
     file: Option<usize>,
     line: Option<usize>,
     tally: Arc<Tally>,
-    writer: Option<AsyncArrowWriter<BufWriter>>,
+    aborts: TaskTracker,
+    writer: Option<AsyncArrowWriter<Upload>>,
     written: Written,
 }
 
 impl PartWriter {
-    fn new(path: String, destination: Destination, schema: &Schema, tally: Arc<Tally>) -> Self {
+    fn new(
+        path: String,
+        destination: Destination,
+        schema: &Schema,
+        tally: Arc<Tally>,
+        aborts: &TaskTracker,
+    ) -> Self {
         let position = |name: &str| schema.column_with_name(name).map(|(index, _)| index);
         let partition = destination.partition;
         let columns = schema
@@ -194,6 +209,7 @@ impl PartWriter {
             line: position(LINE_COLUMN),
             destination,
             tally,
+            aborts: aborts.clone(),
             writer: None,
             written: Written::default(),
         }
@@ -228,15 +244,16 @@ impl PartWriter {
     }
 
     fn cannot_write(&self, error: &ParquetError) -> Failure {
+        if let Some(failure) = upload::inner_failure(error) {
+            return failure;
+        }
         Failure::new(FailureKind::Transient, format!("cannot write `{}`: {error}", self.path))
     }
 
     async fn store(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
         if self.writer.is_none() {
-            let target = BufWriter::new(
-                Arc::clone(&self.destination.store),
-                StorePath::from(self.path.as_str()),
-            );
+            let store = Arc::clone(&self.destination.store);
+            let target = Upload::new(store, &self.path, &self.aborts);
             let properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
                 .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
@@ -350,7 +367,7 @@ impl PartWriter {
     }
 }
 
-async fn close(writer: AsyncArrowWriter<BufWriter>) -> Result<u64, ParquetError> {
+async fn close(writer: AsyncArrowWriter<Upload>) -> Result<u64, ParquetError> {
     let mut writer = writer;
     writer.finish().await?;
     Ok(writer.bytes_written() as u64)

@@ -70,7 +70,7 @@ pub fn code<E: ProvideErrorMetadata>(error: &SdkError<E, HttpResponse>) -> Optio
 
 /// Codes that mean the same in every service.
 /// <https://docs.aws.amazon.com/IAM/latest/APIReference/CommonErrors.html>
-fn common(code: &str) -> Option<FailureKind> {
+pub fn common(code: &str) -> Option<FailureKind> {
     Some(match code {
         "ThrottlingException"
         | "Throttling"

@@ -12,5 +12,6 @@ mod process;
 pub mod python;
 pub mod recorder;
 pub mod redshift_data;
+pub mod sagemaker;
 pub mod stack;
 mod upstream;
