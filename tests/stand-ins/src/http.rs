@@ -133,7 +133,7 @@ impl Server {
                     Request { method: parts.method, uri: parts.uri, headers: parts.headers, body };
                 let answer = handler.handle(request).await;
                 if answer.headers.contains_key(HANG_UP) {
-                    return Err("no answer".into());
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
                 }
                 let mut response = hyper::Response::new(whole(answer.body));
                 *response.status_mut() = answer.status;

@@ -39,7 +39,7 @@ pub(super) struct LoadFile {
 /// the table's column is too narrow for.
 pub(super) async fn preflight(
     store: &Arc<dyn ObjectStore>,
-    table: &Table,
+    table: &Table<'_>,
     existing: &[Column],
 ) -> Outcome<Vec<LoadFile>> {
     let load = table.load;
@@ -108,7 +108,7 @@ async fn end_of(
 }
 
 /// Columns by position: the same names and types in the same order.
-fn columns_fit(table: &Table, file: &LoadFile, footer: &ParquetMetaData) -> Outcome<()> {
+fn columns_fit(table: &Table<'_>, file: &LoadFile, footer: &ParquetMetaData) -> Outcome<()> {
     let input = |text: String| Failure::new(FailureKind::Input, text);
     let descriptor = footer.file_metadata().schema_descr();
     // Without Arrow's own notes: Redshift sees only what Parquet says.
@@ -159,7 +159,7 @@ fn columns_fit(table: &Table, file: &LoadFile, footer: &ParquetMetaData) -> Outc
 /// What the statistics know of texts that are too long. They hold the first and the last text in
 /// order, cut, so that this finds some; the others are found when they are staged.
 fn texts_fit(
-    table: &Table,
+    table: &Table<'_>,
     existing: &[Column],
     file: &LoadFile,
     footer: &ParquetMetaData,

@@ -22,7 +22,7 @@ use sha2::{Digest, Sha256};
 use self::files::{preflight, too_long};
 use self::manifest::Manifests;
 use self::sql::{LEDGER, Planned, Purpose, Step, Writer, columns_query, has_day, literal, quoted};
-use self::statements::{BATCH, Cell, Ended, Rows, Statements, aborted};
+use self::statements::{BATCH, Cell, Ended, Statements, aborted};
 use self::table::{Column, Existing, Table, not_by_day};
 use self::types::RedshiftType;
 use super::AwsSession;

@@ -149,7 +149,7 @@ impl Statements {
             }
             let page = request.send().await;
             let page = page.map_err(|e| failure("list statements of Redshift", &e, kind_of))?;
-            for statement in page.statements.unwrap_or_default() {
+            for statement in page.statements {
                 // What is listed begins with the name.
                 if statement.statement_name.as_deref() != Some(name) {
                     continue;

@@ -1,0 +1,3 @@
+//! The AWS adapters against what stands in for AWS.
+
+mod warehouse;
