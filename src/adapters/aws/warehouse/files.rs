@@ -43,8 +43,8 @@ pub(super) async fn preflight(
     existing: &[Column],
 ) -> Outcome<Vec<LoadFile>> {
     let load = table.load;
-    let footers: Vec<(LoadFile, ParquetMetaData)> = futures::stream::iter(&load.files)
-        .map(|file| footer(store, file))
+    let footers: Vec<(LoadFile, ParquetMetaData)> = futures::stream::iter(load.files.clone())
+        .map(|file| footer(Arc::clone(store), file))
         .buffered(AT_ONCE)
         .try_collect()
         .await?;
@@ -64,15 +64,15 @@ pub(super) async fn preflight(
 }
 
 async fn footer(
-    store: &Arc<dyn ObjectStore>,
-    file: &FileEntry,
+    store: Arc<dyn ObjectStore>,
+    file: FileEntry,
 ) -> Outcome<(LoadFile, ParquetMetaData)> {
     let unreadable = |error: &dyn std::fmt::Display| {
         Failure::new(FailureKind::Input, format!("cannot read `{}`: {error}", file.path))
     };
     let mut wanted = FOOTER_BYTES;
     loop {
-        let (size, bytes) = end_of(store, &file.path, wanted).await.map_err(|error| {
+        let (size, bytes) = end_of(&store, &file.path, wanted).await.map_err(|error| {
             match error {
                 // A file that is not there is what was to be loaded; all else may pass.
                 object_store::Error::NotFound { .. } => unreadable(&"it is not there"),
@@ -86,7 +86,7 @@ async fn footer(
         match reader.try_parse_sized(&bytes, size) {
             Ok(()) => {
                 let metadata = reader.finish().map_err(|error| unreadable(&error))?;
-                return Ok((LoadFile { path: file.path.clone(), bytes: size }, metadata));
+                return Ok((LoadFile { path: file.path, bytes: size }, metadata));
             }
             Err(ParquetError::NeedMoreData(needed)) if needed as u64 > wanted => {
                 wanted = needed as u64;
