@@ -1,6 +1,7 @@
 //! The composition root: from settings to services. The only place that knows adapters.
 
 mod aws;
+mod doctor;
 mod local;
 mod tables;
 
@@ -107,15 +108,7 @@ impl App {
         }
         match project.pipelines.get(name) {
             Some(pipeline) => Ok(Arc::new(pipeline.clone())),
-            None => {
-                let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
-                let failure =
-                    Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
-                Err(failure.with_hint(match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("pipelines.yaml has `{}`", names.join("`, `")),
-                }))
-            }
+            None => Err(unknown_pipeline(name, &project)),
         }
     }
 
@@ -138,6 +131,16 @@ impl App {
     pub fn holder() -> String {
         format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())
     }
+}
+
+/// A pipeline that `pipelines.yaml` does not have.
+fn unknown_pipeline(name: &str, project: &Project) -> Failure {
+    let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
+    let failure = Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
+    failure.with_hint(match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{PROJECT_FILE} has `{}`", names.join("`, `")),
+    })
 }
 
 /// A target that `pipelines.yaml` does not have.

@@ -2,13 +2,19 @@
 //! SDKs never leave this folder.
 
 mod bucket;
+mod catalog;
+mod doctor;
 mod error;
 mod lake;
+mod serving;
 mod session;
 mod warehouse;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
+pub use catalog::GlueCatalog;
+pub use doctor::AwsPreflight;
 pub use lake::{lake_store, s3_store};
+pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
 pub use warehouse::RedshiftWarehouse;
 
