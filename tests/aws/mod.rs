@@ -1,4 +1,4 @@
-
+//! The AWS adapters against what stands in for AWS.
 
 mod athena;
 mod cloud;
@@ -8,3 +8,4 @@ mod s3;
 mod serving;
 pub mod session;
 mod state;
+mod warehouse;

@@ -9,6 +9,7 @@ mod lake;
 mod serving;
 mod session;
 mod state;
+mod warehouse;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use catalog::GlueCatalog;
@@ -17,6 +18,7 @@ pub use lake::{lake_store, s3_store};
 pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
 pub use state::DynamoDbStateStore;
+pub use warehouse::RedshiftWarehouse;
 
 /// A target with nothing but a lake, for unit tests.
 #[cfg(test)]
