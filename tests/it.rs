@@ -6,6 +6,7 @@
     reason = "tests say what they expect by failing; clippy.toml knows only `#[test]` functions"
 )]
 
+mod aws;
 mod cli;
 mod contract;
 mod e2e;

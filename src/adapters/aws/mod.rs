@@ -4,11 +4,15 @@
 mod bucket;
 mod error;
 mod lake;
+mod registry;
 mod session;
+mod trainer;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use lake::{lake_store, s3_store};
+pub use registry::SageMakerModelRegistry;
 pub use session::AwsSession;
+pub use trainer::SageMakerTrainer;
 
 /// A target with nothing but a lake, for unit tests.
 #[cfg(test)]

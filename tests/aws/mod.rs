@@ -1,0 +1,4 @@
+mod registry;
+mod session;
+mod trainer;
+mod tuning;
