@@ -12,5 +12,6 @@ mod contract;
 mod e2e;
 mod engine;
 mod layering;
+mod production;
 mod sandbox;
 mod specs;

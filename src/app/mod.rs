@@ -1,11 +1,14 @@
 //! The composition root: from settings to services. The only place that knows adapters.
 
 mod aws;
+mod doctor;
 mod local;
 mod tables;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
 
 pub use crate::adapters::local::LocalTarget;
 use crate::adapters::local::{SystemClock, host_name};
@@ -17,10 +20,11 @@ use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
 use crate::query::analysis;
 use crate::report::OutputMode;
+use crate::report::emf::Emf;
 use crate::report::{Setup, choose};
 use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::settings::Settings;
+use crate::settings::{Metrics, Settings};
 use crate::spec::compile::{Inputs, Project, compile};
 use crate::steps::context::Services;
 
@@ -60,13 +64,24 @@ impl App {
         std::fs::read_to_string(self.settings.project.join(path))
     }
 
-    /// A reporter to standard error.
+    /// The time.
+    pub fn now() -> DateTime<Utc> {
+        SystemClock.now()
+    }
+
+    /// A reporter to standard error, and of metrics to standard output where they are asked for.
     pub fn reporter(&self) -> Arc<dyn EventSink> {
         let project = self.settings.project.clone();
-        let mut setup = Setup::new(self.mode, self.colour, Box::new(|| SystemClock.now()));
+        let mut setup = Setup::new(self.mode, self.colour, Box::new(Self::now));
         setup.quiet = self.settings.quiet;
         setup.read = Box::new(move |path| std::fs::read_to_string(project.join(path)).ok());
-        crate::report::reporter(setup)
+        let told = crate::report::reporter(setup);
+        match self.settings.metrics {
+            None => told,
+            Some(Metrics::Emf) => {
+                Arc::new(Emf::new(told, Box::new(Self::now), Box::new(std::io::stdout())))
+            }
+        }
     }
 
     /// Compiles the project's files. Errors: all that is wrong with them.
@@ -93,15 +108,7 @@ impl App {
         }
         match project.pipelines.get(name) {
             Some(pipeline) => Ok(Arc::new(pipeline.clone())),
-            None => {
-                let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
-                let failure =
-                    Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
-                Err(failure.with_hint(match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("pipelines.yaml has `{}`", names.join("`, `")),
-                }))
-            }
+            None => Err(unknown_pipeline(name, &project)),
         }
     }
 
@@ -124,6 +131,16 @@ impl App {
     pub fn holder() -> String {
         format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())
     }
+}
+
+/// A pipeline that `pipelines.yaml` does not have.
+fn unknown_pipeline(name: &str, project: &Project) -> Failure {
+    let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
+    let failure = Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
+    failure.with_hint(match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{PROJECT_FILE} has `{}`", names.join("`, `")),
+    })
 }
 
 /// A target that `pipelines.yaml` does not have.

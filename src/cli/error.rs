@@ -3,8 +3,8 @@
 use std::process::ExitCode;
 
 use crate::app::App;
-use crate::report::OutputMode;
 use crate::report::problems::{Look, graphical, lines};
+use crate::report::{OutputMode, log};
 use crate::run::failure::{Failure, FailureKind};
 
 /// A step failed, or recctl itself.
@@ -19,6 +19,8 @@ pub const CONFLICT: u8 = 4;
 pub const TRANSIENT: u8 = 5;
 /// Interrupted; running again goes on.
 pub const INTERRUPTED: u8 = 130;
+/// Asked to end by SIGTERM, as ECS and SageMaker do; running again goes on.
+pub const TERMINATED: u8 = 143;
 
 /// The exit code of a kind of failure.
 pub fn code_of(kind: FailureKind) -> u8 {
@@ -34,8 +36,8 @@ pub fn code_of(kind: FailureKind) -> u8 {
     }
 }
 
-/// Tells a failure on standard error and returns its exit code.
-pub fn report(failure: &Failure, app: &App) -> ExitCode {
+/// Tells on standard error why a command fails that ends with `code`.
+pub fn tell(failure: &Failure, code: u8, app: &App) {
     match app.mode {
         OutputMode::Terminal | OutputMode::Plain => {
             let look = match app.mode {
@@ -46,19 +48,66 @@ pub fn report(failure: &Failure, app: &App) -> ExitCode {
             eprint_line(graphical(failure, &read, look).trim_end());
         }
         OutputMode::Json => {
-            let line = serde_json::json!({
-                "level": "error",
-                "event": "failed",
-                "kind": failure.kind.word(),
-                "message": failure.message,
-                "hint": failure.hint,
-                "problems": failure.problems,
-                "lines": lines(failure),
-            });
-            eprint_line(&line.to_string());
+            eprint_line(&json_line(failure, code, lines(failure)));
         }
     }
-    ExitCode::from(code_of(failure.kind))
+}
+
+fn json_line(failure: &Failure, code: u8, lines: Vec<String>) -> String {
+    let members = [
+        ("kind", failure.kind.word().into()),
+        ("message", failure.message.clone().into()),
+        ("hint", failure.hint.clone().into()),
+        ("problems", serde_json::json!(failure.problems)),
+        ("lines", lines.into()),
+        ("exit_code", code.into()),
+    ];
+    let members = members.map(|(name, value)| (name.to_owned(), value));
+    log::line(App::now(), "error", "failed", members.into_iter().collect())
+}
+
+/// Tells what is wrong with the command line, or the help that it asks for, and returns the exit
+/// code. The settings are not known yet: what was asked of the log is looked for by hand.
+pub fn usage(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() {
+        // A closed pipe is no reason to fail for help.
+        let _ = error.print();
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> =
+        std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
+    if wants_json(&arguments, std::env::var("RECCTL_LOG_FORMAT").ok().as_deref()) {
+        let text = error.render().to_string();
+        let failure = Failure::new(FailureKind::Usage, first_words(&text))
+            .with_hint("`recctl --help` lists commands and options");
+        let lines = text.lines().filter(|line| !line.is_empty()).map(str::to_owned).collect();
+        eprint_line(&json_line(&failure, USAGE, lines));
+    } else {
+        let _ = error.print();
+    }
+    ExitCode::from(USAGE)
+}
+
+fn wants_json(arguments: &[String], environment: Option<&str>) -> bool {
+    let flag = "--log-format";
+    let mut asked = environment;
+    for (at, word) in arguments.iter().enumerate() {
+        if word == flag {
+            asked = arguments.get(at + 1).map(String::as_str);
+        } else if let Some(value) = word.strip_prefix(flag).and_then(|it| it.strip_prefix('=')) {
+            asked = Some(value);
+        }
+    }
+    asked == Some(OutputMode::Json.word())
+}
+
+/// The first paragraph of what clap says, on one line; of a whole help text only that it was one.
+fn first_words(text: &str) -> String {
+    let Some(words) = text.strip_prefix("error: ") else {
+        return "a command is missing".to_owned();
+    };
+    let paragraph = words.split("\n\n").next().unwrap_or(words);
+    paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 /// Nobody may be listening, which is no reason to fail in another way.
@@ -67,19 +116,28 @@ fn eprint_line(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
-/// Lets warnings of the libraries and of recctl itself through to standard error; `RUST_LOG` asks
-/// for more.
-pub fn start_log(app: &App) {
-    use tracing_subscriber::EnvFilter;
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(app.colour);
-    let started = match app.mode {
-        OutputMode::Json => builder.json().try_init(),
-        OutputMode::Terminal | OutputMode::Plain => builder.with_target(false).try_init(),
-    };
-    // A second start in one process (tests) changes nothing.
-    let _ = started;
+#[cfg(test)]
+mod tests {
+    use super::{first_words, wants_json};
+
+    #[test]
+    fn the_wish_for_json_is_found_without_clap() {
+        let wants = |line: &str, environment| {
+            let words: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            wants_json(&words, environment)
+        };
+        assert!(wants("recctl run --log-format json", None));
+        assert!(wants("recctl run --log-format=json --nonsense", Some("plain")));
+        assert!(wants("recctl run", Some("json")));
+        assert!(!wants("recctl run --log-format plain", Some("json")));
+        assert!(!wants("recctl run --log-format", Some("json")));
+        assert!(!wants("recctl query json", None));
+    }
+
+    #[test]
+    fn what_clap_says_is_cut_to_a_line() {
+        let text = "error: the following arguments\n  <PIPELINE>\n\nUsage: recctl run";
+        assert_eq!(first_words(text), "the following arguments <PIPELINE>");
+        assert_eq!(first_words("Runs pipelines\n\nUsage: recctl"), "a command is missing");
+    }
 }

@@ -37,20 +37,30 @@ struct Score {
 }
 
 #[derive(Debug, clap::Args)]
-struct Root {
+pub(super) struct Root {
     /// The folder
     #[arg(long, value_name = "DIR", default_value = "/opt/ml")]
     root: PathBuf,
 }
 
-pub(super) fn run(args: &Args) -> Ended {
-    let mut out = std::io::stdout().lock();
-    let done = match &args.kind {
-        Kind::Train(Root { root }) => train(root, &mut out),
-        Kind::Score(Score { root: Root { root }, message }) => {
-            score_in(root, message.as_deref(), &mut out)
+impl Args {
+    /// Those of `job train`.
+    pub(super) fn train(root: Root) -> Self {
+        Self { kind: Kind::Train(root) }
+    }
+}
+
+pub(super) async fn run(args: Args) -> Ended {
+    // On this thread, whose stack is the largest.
+    let done = tokio::task::block_in_place(|| {
+        let mut out = std::io::stdout().lock();
+        match &args.kind {
+            Kind::Train(Root { root }) => train(root, &mut out),
+            Kind::Score(Score { root: Root { root }, message }) => {
+                score_in(root, message.as_deref(), &mut out)
+            }
         }
-    };
+    });
     done.map(|()| 0).map_err(|error| {
         let kind = match error {
             ModelError::Input { .. } => FailureKind::Input,

@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand.
 
 mod completions;
+mod doctor;
 mod error;
+mod iam;
 mod job;
 mod query;
 mod recommend;
@@ -9,12 +11,15 @@ mod rollback;
 mod run;
 mod runs;
 mod sample;
+mod signals;
 mod tables;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 
+use self::signals::ending_at_once;
 use crate::app::App;
 use crate::run::failure::Outcome;
 use crate::settings::Settings;
@@ -46,8 +51,13 @@ enum Command {
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
+    Doctor(doctor::Args),
+    Iam(iam::Args),
     Completions(completions::Args),
     Job(job::Args),
+    /// `job train`, as SageMaker calls it: it starts a training image with the one argument `train`
+    #[command(hide = true)]
+    Train(job::Root),
 }
 
 /// How a command ended well: its exit code.
@@ -57,31 +67,36 @@ type Ended = Outcome<u8>;
 pub fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => {
-            let is_help = !error.use_stderr();
-            // A closed pipe is no reason to fail for help.
-            let _ = error.print();
-            return if is_help { ExitCode::SUCCESS } else { ExitCode::from(error::USAGE) };
-        }
+        Err(error) => return error::usage(&error),
     };
     let app = App::new(cli.settings);
-    error::start_log(&app);
+    crate::report::log::start(app.mode, app.colour, App::now);
     let ended = match cli.command {
         Command::Completions(args) => completions::run(&args),
-        Command::Job(args) => job::run(&args),
+        Command::Job(args) => block_on(&app, ending_at_once(job::run(args))),
+        Command::Train(root) => block_on(&app, ending_at_once(job::run(job::Args::train(root)))),
+        Command::Iam(args) => iam::run(&args, &app),
+        Command::Doctor(args) => block_on(&app, ending_at_once(doctor::run(args, &app))),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
-        Command::Recommend(args) => block_on(&app, recommend::run(args, &app)),
-        Command::Rollback(args) => block_on(&app, rollback::run(args, &app)),
-        Command::Runs(args) => block_on(&app, runs::run(args, &app)),
-        Command::Tables(args) => block_on(&app, tables::run(args, &app)),
-        Command::Query(args) => block_on(&app, query::run(args, &app)),
+        Command::Recommend(args) => block_on(&app, ending_at_once(recommend::run(args, &app))),
+        Command::Rollback(args) => block_on(&app, ending_at_once(rollback::run(args, &app))),
+        Command::Runs(args) => block_on(&app, ending_at_once(runs::run(args, &app))),
+        Command::Tables(args) => block_on(&app, ending_at_once(tables::run(args, &app))),
+        Command::Query(args) => block_on(&app, ending_at_once(query::run(args, &app))),
     };
     match ended {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => error::report(&failure, &app),
+        Err(failure) => {
+            let code = error::code_of(failure.kind);
+            error::tell(&failure, code, &app);
+            ExitCode::from(code)
+        }
     }
 }
+
+/// How long threads may take to notice that what they do was given up.
+const GIVEN_UP: Duration = Duration::from_millis(200);
 
 fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -94,7 +109,10 @@ fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
                 format!("cannot start threads: {error}"),
             )
         })?;
-    runtime.block_on(work)
+    let ended = runtime.block_on(work);
+    // What was given up may hold a thread for as long as it likes.
+    runtime.shutdown_timeout(GIVEN_UP);
+    ended
 }
 
 /// Writes data to standard output. A reader that went away (`recctl tables | head`) is no failure.

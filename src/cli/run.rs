@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::signals::{Stop, end_at_once};
 use super::{Ended, error, sample};
-use crate::app::{App, LocalTarget};
+use crate::app::{App, Target};
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
@@ -59,43 +61,103 @@ pub(super) fn parse_var(text: &str) -> Result<(String, String), String> {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
+    if args.dry_run {
+        let _listening = end_at_once()?;
+        let subject = find(&args, app).await?;
+        super::print(&listing(&plan_of(&args, &subject).await?, app));
+        return Ok(0);
+    }
+    let events = app.reporter();
+    let stop = Stop::listen(Arc::clone(&events))?;
+    let mut run = None;
+    let ended = attempt(&args, app, &stop, &events, &mut run).await;
+    let (status, kind, code) = match &ended {
+        Ok((status, failure)) => {
+            let kind = failure.as_ref().map(|failure| failure.kind);
+            let code = match status {
+                Status::Succeeded | Status::Unchanged => 0,
+                Status::Cancelled => stop.code(),
+                Status::Running | Status::Failed | Status::UpstreamFailed => {
+                    kind.map_or(error::FAILED, error::code_of)
+                }
+            };
+            (*status, kind, code)
+        }
+        Err(failure) => {
+            let (status, code) = match failure.kind {
+                FailureKind::Cancelled => (Status::Cancelled, stop.code()),
+                kind => (Status::Failed, error::code_of(kind)),
+            };
+            error::tell(failure, code, app);
+            (status, Some(failure.kind), code)
+        }
+    };
+    events.emit(RunEvent::RunExited {
+        run,
+        pipeline: args.pipeline,
+        target: app.settings.target.clone(),
+        status,
+        kind,
+        exit_code: code,
+    });
+    Ok(code)
+}
+
+/// What a run is about.
+struct Subject {
+    pipeline: Arc<Pipeline>,
+    target: Target,
+    date: LogicalDate,
+}
+
+async fn find(args: &Args, app: &App) -> Outcome<Subject> {
     let given: BTreeMap<String, String> = args.vars.iter().cloned().collect();
     let pipeline = app.pipeline(&args.pipeline, &given).await?;
     let pipeline = selected(&pipeline, &args.select)?;
     let target = app.target(true).await?;
-    let services = &target.services;
-    let events = app.reporter();
-    let cancel = stop_on_signals();
     let date = match args.date {
         Some(date) => date,
-        None => LogicalDate::new(services.clock.now().date_naive()).minus(1),
+        None => LogicalDate::new(target.services.clock.now().date_naive()).minus(1),
     };
-    if let (Some(local), false) = (&target.local, args.dry_run) {
-        first_sample(app, &pipeline, date, local, &events, &cancel).await?;
-    }
-    let facts = gather(services, &pipeline, date, args.force).await?;
-    let planned = plan(&pipeline, date, &facts)?;
-    if args.dry_run {
-        super::print(&listing(&planned, app));
-        return Ok(0);
-    }
-    let id = RunId::new(&pipeline.name, date, services.clock.now(), rand::random());
+    Ok(Subject { pipeline, target, date })
+}
+
+async fn plan_of(args: &Args, subject: &Subject) -> Outcome<Plan> {
+    let Subject { pipeline, target, date } = subject;
+    let facts = gather(&target.services, pipeline, *date, args.force).await?;
+    plan(pipeline, *date, &facts)
+}
+
+/// Begins the run, whose identity goes to `run`, and carries it out.
+async fn attempt(
+    args: &Args,
+    app: &App,
+    stop: &Stop,
+    events: &Arc<dyn EventSink>,
+    run: &mut Option<RunId>,
+) -> Outcome<(Status, Option<Failure>)> {
+    let subject = stop.unless_asked(find(args, app)).await?;
+    // It ends by itself when asked to, and removes the day that it was at.
+    first_sample(app, &subject, events, &stop.asked()).await?;
+    let plan = stop.unless_asked(plan_of(args, &subject)).await?;
+    let Subject { pipeline, target, .. } = subject;
+    let services = Arc::clone(&target.services);
+    let id = RunId::new(&pipeline.name, plan.date, services.clock.now(), rand::random());
     let options = RunOptions {
         parallel: usize::from(args.parallel),
         target: app.settings.target.clone(),
         holder: App::holder(),
         forced: args.force,
+        stop_timeout: Duration::from_secs(u64::from(app.settings.stop_timeout)),
     };
-    let (status, failure) =
-        crate::engine::run(Arc::clone(services), pipeline, planned, id, options, events, cancel)
-            .await?;
-    Ok(match status {
-        Status::Succeeded | Status::Unchanged => 0,
-        Status::Cancelled => error::INTERRUPTED,
-        Status::Running | Status::Failed | Status::UpstreamFailed => {
-            failure.map_or(error::FAILED, |failure| error::code_of(failure.kind))
-        }
-    })
+    let events = Arc::clone(events);
+    let ended =
+        crate::engine::run(services, pipeline, plan, id.clone(), options, events, stop.asked())
+            .await;
+    if !matches!(&ended, Err(failure) if failure.kind == FailureKind::Conflict) {
+        *run = Some(id);
+    }
+    ended
 }
 
 fn selected(pipeline: &Arc<Pipeline>, names: &[String]) -> Outcome<Arc<Pipeline>> {
@@ -141,12 +203,12 @@ fn listing(plan: &Plan, app: &App) -> String {
 /// Makes a sample where the lake is empty and the pipeline reads what the sample makes.
 async fn first_sample(
     app: &App,
-    pipeline: &Pipeline,
-    date: LogicalDate,
-    local: &LocalTarget,
+    subject: &Subject,
     events: &Arc<dyn EventSink>,
     cancel: &CancellationToken,
 ) -> Outcome<()> {
+    let Subject { pipeline, target, date } = subject;
+    let Some(local) = &target.local else { return Ok(()) };
     let reads_sample =
         pipeline.sources.values().any(|source| source.path.as_str() == sample::CLICKSTREAM_PATH);
     let raw = local.lake.join("raw");
@@ -163,43 +225,6 @@ async fn first_sample(
             date.minus(days.saturating_sub(1))
         ),
     });
-    let options = sample::options(app, local, lines, days, date, sample::SEED);
+    let options = sample::options(app, local, lines, days, *date, sample::SEED);
     sample::make(options, Arc::clone(events), cancel.clone()).await.map(|_| ())
-}
-
-/// The first signal asks to stop, the second ends the process at once.
-fn stop_on_signals() -> CancellationToken {
-    let cancel = CancellationToken::new();
-    let asked = cancel.clone();
-    // Lives as long as the process: there is nobody to hand it to.
-    tokio::spawn(async move {
-        if next_signal().await.is_ok() {
-            asked.cancel();
-            if next_signal().await.is_ok() {
-                std::process::exit(i32::from(error::INTERRUPTED));
-            }
-        }
-    });
-    cancel
-}
-
-#[cfg(unix)]
-async fn next_signal() -> Outcome<()> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let failed = |error: std::io::Error| {
-        Failure::new(FailureKind::Internal, format!("cannot wait for signals: {error}"))
-    };
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
-    let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
-    tokio::select! {
-        _ = interrupt.recv() => Ok(()),
-        _ = terminate.recv() => Ok(()),
-    }
-}
-
-#[cfg(not(unix))]
-async fn next_signal() -> Outcome<()> {
-    tokio::signal::ctrl_c().await.map_err(|error| {
-        Failure::new(FailureKind::Internal, format!("cannot wait for signals: {error}"))
-    })
 }

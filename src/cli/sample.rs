@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
 
-use super::Ended;
+use super::signals::Stop;
+use super::{Ended, error};
 use crate::app::{App, LocalTarget};
 use crate::pipeline::interval::LogicalDate;
 use crate::run::event::{EventSink, RunEvent};
@@ -50,6 +51,7 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
+    let stop = Stop::listen(app.reporter())?;
     let target = app.target(true).await?;
     let Some(local) = &target.local else {
         let text = "the sample is made on the embedded target only";
@@ -64,8 +66,15 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let mut options = options(app, local, args.events, args.days, last, args.seed);
     options.users = args.users;
     options.items = args.items;
-    let cancel = CancellationToken::new();
-    let summary = make(options, app.reporter(), cancel).await?;
+    let made = make(options, app.reporter(), stop.asked()).await;
+    let summary = match made {
+        // What was made of whole days stays; the day under way was removed.
+        Err(failure) if failure.kind == FailureKind::Cancelled => {
+            error::tell(&failure, stop.code(), app);
+            return Ok(stop.code());
+        }
+        made => made?,
+    };
     let text = serde_json::to_string_pretty(&summary)
         .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
     super::print(&text);

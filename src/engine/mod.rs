@@ -8,6 +8,7 @@ pub use facts::gather;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -34,10 +35,18 @@ pub struct RunOptions {
     pub holder: String,
     /// Whether the logical date's work is done again.
     pub forced: bool,
+    /// How long what is under way may take to end once the run was asked to stop; then it is given
+    /// up.
+    pub stop_timeout: Duration,
 }
 
-/// Carries out a plan and returns how it ended. Errors: only what keeps the run from starting
-/// (`Conflict` if somebody else holds the lease) or its end from being written.
+/// How long removing what nobody needs may take once the run was asked to stop: who asked will not
+/// wait, and the lease is still to be given back.
+const LAST_REMOVALS: Duration = Duration::from_secs(2);
+
+/// Carries out a plan and returns how it ended. The lease is given back in any case. Errors: only
+/// what keeps the run from starting (`Conflict` if somebody else holds the lease) or its end from
+/// being written.
 pub async fn run(
     services: Arc<Services>,
     pipeline: Arc<Pipeline>,
@@ -52,67 +61,16 @@ pub async fn run(
     }
     let lease_name = format!("{}/{}", pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
-    let started = services.clock.now();
-    let clock = std::time::Instant::now();
-    let mut record = RunRecord {
-        id: id.clone(),
-        pipeline: pipeline.name.clone(),
-        date: plan.date,
-        status: Status::Running,
-        started,
-        finished: None,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        failure: None,
-    };
-    services.state.put_run(&record).await?;
-    announce(&plan, &id, &options, events.as_ref());
-    let performer = Performer::new(
-        Arc::clone(&services),
-        Arc::clone(&pipeline),
-        &plan,
-        id.clone(),
-        options.forced,
-        Arc::clone(&events),
-        cancel.clone(),
-    );
-    performer.recall(&plan).await?;
-    let mut dispatcher = Dispatcher {
-        plan: &plan,
-        performer: Arc::new(performer),
-        services: Arc::clone(&services),
-        events: Arc::clone(&events),
-        run: id.clone(),
-        states: vec![State::Waiting; plan.actions.len()],
-        units: Vec::new(),
-        failure: None,
-    };
-    let dispatched = dispatcher.dispatch(options.parallel.max(1), &cancel).await;
-    // What keeps a run from going on (a state store that is gone, a panic) is its failure too.
-    if let Err(failure) = dispatched {
-        dispatcher.failure.get_or_insert(failure);
-    }
-    let made = Arc::clone(&dispatcher.performer);
-    let status = match (&dispatcher.failure, cancel.is_cancelled()) {
-        (Some(failure), _) if failure.kind == FailureKind::Cancelled => Status::Cancelled,
-        (Some(_), _) => Status::Failed,
-        (None, true) => Status::Cancelled,
-        (None, false) if dispatcher.units.is_empty() => Status::Unchanged,
-        (None, false) => Status::Succeeded,
-    };
-    let failure = dispatcher.failure.take();
-    let units = std::mem::take(&mut dispatcher.units);
-    record.status = status;
-    record.finished = Some(services.clock.now());
-    record.failure.clone_from(&failure);
-    services.state.put_run(&record).await?;
-    made.clean_up().await;
-    let summary = summarize(&services, &pipeline, &plan, &made, units).await;
+    let run = Run { services, pipeline, plan, id, options, events: Arc::clone(&events), cancel };
+    let ended = run.carry_out().await;
     held.release().await;
+    let (finished, failure) = ended?;
+    let status = finished.status;
     events.emit(RunEvent::RunFinished {
-        run: id,
+        run: finished.id,
         status,
-        seconds: clock.elapsed().as_secs_f64(),
-        summary: Box::new(summary),
+        seconds: finished.seconds,
+        summary: Box::new(finished.summary),
     });
     Ok((status, failure))
 }
@@ -137,6 +95,98 @@ async fn nothing_to_do(
         summary: Box::new(summary),
     });
     Ok((Status::Unchanged, None))
+}
+
+/// A run that has its lease.
+struct Run {
+    services: Arc<Services>,
+    pipeline: Arc<Pipeline>,
+    plan: Plan,
+    id: RunId,
+    options: RunOptions,
+    events: Arc<dyn EventSink>,
+    cancel: CancellationToken,
+}
+
+/// A run at its end.
+struct Finished {
+    id: RunId,
+    status: Status,
+    seconds: f64,
+    summary: RunSummary,
+}
+
+impl Run {
+    async fn carry_out(self) -> Outcome<(Finished, Option<Failure>)> {
+        let Self { services, pipeline, plan, id, options, events, cancel } = self;
+        let clock = std::time::Instant::now();
+        let mut record = RunRecord {
+            id: id.clone(),
+            pipeline: pipeline.name.clone(),
+            date: plan.date,
+            status: Status::Running,
+            started: services.clock.now(),
+            finished: None,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            failure: None,
+        };
+        services.state.put_run(&record).await?;
+        announce(&plan, &id, &options, events.as_ref());
+        let performer = Performer::new(
+            Arc::clone(&services),
+            Arc::clone(&pipeline),
+            &plan,
+            id.clone(),
+            options.forced,
+            Arc::clone(&events),
+            cancel.clone(),
+        );
+        performer.recall(&plan).await?;
+        let mut dispatcher = Dispatcher {
+            plan: &plan,
+            performer: Arc::new(performer),
+            services: Arc::clone(&services),
+            events,
+            run: id.clone(),
+            states: vec![State::Waiting; plan.actions.len()],
+            units: Vec::new(),
+            failure: None,
+            given_up: false,
+        };
+        let dispatched = dispatcher.dispatch(&options, &cancel).await;
+        // What keeps a run from going on (a state store that is gone, a panic) is its failure too.
+        if let Err(failure) = dispatched {
+            dispatcher.failure.get_or_insert(failure);
+            dispatcher.given_up = true;
+        }
+        let made = Arc::clone(&dispatcher.performer);
+        let done = dispatcher.states.iter().all(|state| *state == State::Done);
+        let status = match &dispatcher.failure {
+            Some(failure) if failure.kind == FailureKind::Cancelled => Status::Cancelled,
+            Some(_) => Status::Failed,
+            None if !done => Status::Cancelled,
+            None if dispatcher.units.is_empty() => Status::Unchanged,
+            None => Status::Succeeded,
+        };
+        let failure = dispatcher.failure.take();
+        let units = std::mem::take(&mut dispatcher.units);
+        record.status = status;
+        record.finished = Some(services.clock.now());
+        record.failure.clone_from(&failure);
+        services.state.put_run(&record).await?;
+        // A publication that was given up may yet come to pass: its files are not ours to remove.
+        if !dispatcher.given_up {
+            let removed = made.clean_up();
+            if !cancel.is_cancelled() {
+                removed.await;
+            } else if tokio::time::timeout(LAST_REMOVALS, removed).await.is_err() {
+                tracing::warn!("no time was left to remove all files that nobody will see");
+            }
+        }
+        let summary = summarize(&services, &pipeline, &plan, &made, units).await;
+        let seconds = clock.elapsed().as_secs_f64();
+        Ok((Finished { id, status, seconds, summary }, failure))
+    }
 }
 
 /// The unit of an action, for events.
@@ -185,10 +235,18 @@ struct Dispatcher<'a> {
     states: Vec<State>,
     units: Vec<FinishedUnit>,
     failure: Option<Failure>,
+    /// Whether actions were left to themselves.
+    given_up: bool,
 }
 
 impl Dispatcher<'_> {
-    async fn dispatch(&mut self, parallel: usize, cancel: &CancellationToken) -> Outcome<()> {
+    async fn dispatch(&mut self, options: &RunOptions, cancel: &CancellationToken) -> Outcome<()> {
+        let parallel = options.parallel.max(1);
+        let overdue = async {
+            cancel.cancelled().await;
+            tokio::time::sleep(options.stop_timeout).await;
+        };
+        let mut overdue = std::pin::pin!(overdue);
         let mut tasks: JoinSet<(usize, f64, Outcome<StepReport>)> = JoinSet::new();
         for (index, action) in self.plan.actions.iter().enumerate() {
             if !action.runs() {
@@ -209,7 +267,12 @@ impl Dispatcher<'_> {
                     (index, clock.elapsed().as_secs_f64(), outcome)
                 });
             }
-            match tasks.join_next().await {
+            let joined = tokio::select! {
+                biased;
+                joined = tasks.join_next() => joined,
+                () = &mut overdue => return self.give_up(options.stop_timeout).await,
+            };
+            match joined {
                 None => return Ok(()),
                 Some(Ok((index, seconds, outcome))) => self.finish(index, seconds, outcome).await?,
                 Some(Err(error)) => {
@@ -218,6 +281,20 @@ impl Dispatcher<'_> {
                 }
             }
         }
+    }
+
+    /// Ends what would not end in time. Dropping the tasks, which the caller does, cancels them:
+    /// every call of a port may be dropped.
+    async fn give_up(&mut self, after: Duration) -> Outcome<()> {
+        self.given_up = true;
+        for index in 0..self.states.len() {
+            if self.states[index] == State::Running {
+                let text = format!("did not end within {} s of being asked to", after.as_secs());
+                let failure = Failure::new(FailureKind::Cancelled, text);
+                self.finish(index, after.as_secs_f64(), Err(failure)).await?;
+            }
+        }
+        Ok(())
     }
 
     /// The first action that may start: actions stand in the order of the plan, oldest day first.

@@ -35,7 +35,7 @@ impl JsonLines {
 impl EventSink for JsonLines {
     fn emit(&self, event: RunEvent) {
         let level = level(&event);
-        let last = matches!(event, RunEvent::RunFinished { .. });
+        let last = matches!(event, RunEvent::RunFinished { .. } | RunEvent::RunExited { .. });
         if self.quiet && !last && level < Level::Warn {
             return;
         }
@@ -57,9 +57,9 @@ fn level(event: &RunEvent) -> Level {
         RunEvent::Noticed { .. } | RunEvent::RunStarted { .. } => Level::Info,
         RunEvent::TrialFinished { result: Ok(_), .. } => Level::Info,
         RunEvent::TrialFinished { result: Err(_), .. } => Level::Warn,
-        RunEvent::StepFinished { status, .. } | RunEvent::RunFinished { status, .. } => {
-            Level::of(*status)
-        }
+        RunEvent::StepFinished { status, .. }
+        | RunEvent::RunFinished { status, .. }
+        | RunEvent::RunExited { status, .. } => Level::of(*status),
     }
 }
 

@@ -1,11 +1,14 @@
 //! Turns run events into what people and log collectors see. The only place that prints.
 //!
-//! Everything here is talk and goes to standard error; standard output is left to data. All modes
-//! are made from the same events, so that no mode knows more than another.
+//! Talk goes to standard error; standard output is left to data, which metrics are. All modes are
+//! made from the same events, so that no mode knows more than another.
 
+pub mod emf;
+pub mod findings;
 pub mod history;
 pub mod json;
 pub mod level;
+pub mod log;
 pub mod number;
 pub mod paint;
 pub mod plain;

@@ -161,6 +161,8 @@ impl State {
                 lines.push((Level::of(status), status_line(&closing, Paint::off())));
                 lines
             }
+            // It says the same as the line before it, to machines.
+            RunEvent::RunExited { .. } => Lines::new(),
         }
     }
 

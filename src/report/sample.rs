@@ -7,11 +7,13 @@ use std::sync::{Arc, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{OutputMode, Setup, reporter};
+use super::{Now, OutputMode, Setup, reporter};
 use crate::pipeline::estimate::Estimate;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::run::event::{FinishedUnit, PlannedUnit, Progress, RunEvent, RunSummary, Served, Unit};
+use crate::run::event::{
+    EventSink, FinishedUnit, PlannedUnit, Progress, RunEvent, RunSummary, Served, Unit,
+};
 use crate::run::failure::{Failure, FailureKind, Problem};
 use crate::run::record::{
     Decision, ModelRecord, ModelResult, RowCounts, RunId, Status, StepReport,
@@ -362,6 +364,17 @@ fn read(file: &str) -> Option<String> {
 
 /// What a mode writes of a run, its clock moved by the run's own times.
 pub fn play(mode: OutputMode, quiet: bool, moments: Vec<Moment>) -> String {
+    play_to(moments, |now, out| {
+        let setup = Setup::new(mode, false, now);
+        reporter(Setup { quiet, read: Box::new(read), out: Some(out), ..setup })
+    })
+}
+
+/// What a receiver writes of a run, its clock moved by the run's own times.
+pub fn play_to(
+    moments: Vec<Moment>,
+    receiver: impl FnOnce(Now, Box<dyn Write + Send>) -> Arc<dyn EventSink>,
+) -> String {
     #[derive(Clone, Default)]
     struct Paper(Arc<Mutex<Vec<u8>>>);
     impl Write for Paper {
@@ -377,12 +390,7 @@ pub fn play(mode: OutputMode, quiet: bool, moments: Vec<Moment>) -> String {
     let millis = Arc::new(AtomicU64::new(0));
     let clock = millis.clone();
     let now = move || start() + TimeDelta::milliseconds(clock.load(Ordering::SeqCst) as i64);
-    let sink = reporter(Setup {
-        quiet,
-        read: Box::new(read),
-        out: Some(Box::new(paper.clone())),
-        ..Setup::new(mode, false, Box::new(now))
-    });
+    let sink = receiver(Box::new(now), Box::new(paper.clone()));
     for (seconds, event) in moments {
         millis.fetch_add((seconds * 1_000.0) as u64, Ordering::SeqCst);
         sink.emit(event);

@@ -136,6 +136,8 @@ impl State {
                     failures: &[],
                 });
             }
+            // It says the same as the line before it, to machines.
+            RunEvent::RunExited { .. } => {}
         }
     }
 

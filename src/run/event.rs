@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::failure::Failure;
+use super::failure::{Failure, FailureKind};
 use super::record::{RunId, Status, StepReport};
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
@@ -100,6 +100,22 @@ pub enum RunEvent {
         seconds: f64,
         /// All that was done.
         summary: Box<RunSummary>,
+    },
+    /// The command that was to carry out a run ends: the last event, of a run that could not begin
+    /// too.
+    RunExited {
+        /// Run, unless it could not begin.
+        run: Option<RunId>,
+        /// Pipeline, as it was asked for.
+        pipeline: String,
+        /// Target.
+        target: String,
+        /// How the run ended.
+        status: Status,
+        /// The kind of its first failure.
+        kind: Option<FailureKind>,
+        /// The exit code of the process.
+        exit_code: u8,
     },
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use crate::report::OutputMode;
 
@@ -47,9 +47,36 @@ pub struct Settings {
     #[arg(long, global = true, value_name = "MODE", env = "RECCTL_LOG_FORMAT")]
     pub log_format: Option<OutputMode>,
 
+    /// Write metrics of runs to standard output: emf (CloudWatch's embedded metric format)
+    #[arg(
+        long,
+        global = true,
+        value_name = "FORMAT",
+        env = "RECCTL_METRICS",
+        hide_possible_values = true
+    )]
+    pub metrics: Option<Metrics>,
+
+    /// Seconds that a run may take to end once it was asked to stop, before what is under way is given up
+    #[arg(
+        long,
+        global = true,
+        value_name = "SECONDS",
+        env = "RECCTL_STOP_TIMEOUT",
+        default_value_t = 25
+    )]
+    pub stop_timeout: u32,
+
     /// Tell only of failures and of the end
     #[arg(long, short, global = true, env = "RECCTL_QUIET")]
     pub quiet: bool,
+}
+
+/// How metrics are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Metrics {
+    /// CloudWatch's embedded metric format: one JSON document a line.
+    Emf,
 }
 
 impl Settings {

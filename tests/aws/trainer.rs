@@ -103,9 +103,8 @@ impl Bench {
     /// The names under which jobs were created, in order.
     fn created(&self) -> Vec<String> {
         let requests = self.server.requests().into_iter();
-        let created = requests.filter(|request| {
-            request.operation.starts_with("Create") && request.status == 200
-        });
+        let created = requests
+            .filter(|request| request.operation.starts_with("Create") && request.status == 200);
         created.map(|request| request.name).collect()
     }
 }
@@ -194,15 +193,17 @@ async fn without_capacity_the_next_instance_type_is_taken() {
     bench.server.fail_next(Fault::ResourceLimit);
     trainer.submit(&request("quota", JobKind::Train, "succeed")).await.unwrap();
     assert_eq!(trainer.wait("quota", LONG).await.unwrap().state, JobState::Completed);
-    let instance = |name: &str| {
-        bench.server.asked(name).unwrap()["ResourceConfig"]["InstanceType"].clone()
-    };
+    let instance =
+        |name: &str| bench.server.asked(name).unwrap()["ResourceConfig"]["InstanceType"].clone();
     assert_eq!(instance("quota"), "ml.m5.xlarge");
     // Failed for it after a while.
     bench.server.add_rule(Rule::new(Fault::Capacity).instance("ml.m5.large").times(2));
     trainer.submit(&request("short", JobKind::Train, "succeed")).await.unwrap();
     assert_eq!(trainer.wait("short", LONG).await.unwrap().state, JobState::Completed);
-    assert_eq!((instance("short"), instance("short-a2")), ("ml.m5.large".into(), "ml.m5.xlarge".into()));
+    assert_eq!(
+        (instance("short"), instance("short-a2")),
+        ("ml.m5.large".into(), "ml.m5.xlarge".into())
+    );
     assert_eq!(bench.files("out/short/").await, ["model.tar.gz"]);
     // By a process that did not submit it, it is told; the next submit goes on where it stopped.
     trainer.submit(&request("told", JobKind::Train, "succeed")).await.unwrap();

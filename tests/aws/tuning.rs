@@ -30,10 +30,8 @@ echo weights > "$4/model/weights"
 
 fn tuning(name: &str, behaviour: &str, strategy: Strategy) -> TuningRequest {
     let mut trial = request(name, JobKind::Train, behaviour);
-    trial.metrics = vec![MetricDefinition {
-        name: "ndcg@10".to_owned(),
-        regex: "ndcg=([0-9.]+);".to_owned(),
-    }];
+    trial.metrics =
+        vec![MetricDefinition { name: "ndcg@10".to_owned(), regex: "ndcg=([0-9.]+);".to_owned() }];
     let factors = ParameterRange::Integer { min: 10, max: 12, scale: Scale::Log };
     TuningRequest {
         name: name.to_owned(),
@@ -84,7 +82,9 @@ async fn a_search_reports_its_trials() {
     other.submit_tuning(&search).await.unwrap();
     let created = |name: &str| {
         let requests = bench.server.requests().into_iter();
-        requests.filter(|r| r.operation == "CreateHyperParameterTuningJob" && r.name == name).count()
+        requests
+            .filter(|r| r.operation == "CreateHyperParameterTuningJob" && r.name == name)
+            .count()
     };
     assert_eq!(created("grid"), 1);
     service.cancel_tuning("grid").await.unwrap();
@@ -167,7 +167,9 @@ async fn what_sagemaker_refuses_is_refused_in_words() {
     };
     assert!(refused(&|s| s.name = "x".repeat(33)).await.contains("not a job name"));
     assert!(refused(&|s| s.tuning.trials = 2).await.contains("3 combinations"));
-    assert!(refused(&|s| s.objective.metric = "x".to_owned()).await.contains("none of its metrics"));
+    assert!(
+        refused(&|s| s.objective.metric = "x".to_owned()).await.contains("none of its metrics")
+    );
     assert!(refused(&|s| s.tuning.ranges.clear()).await.contains("varies 0 hyperparameters"));
     let continuous = |s: &mut TuningRequest| {
         let range = ParameterRange::Continuous { min: 0.0, max: 1.0, scale: Scale::Linear };

@@ -1,4 +1,5 @@
-//! Exit codes from outside. The quality gate's 3 and the interruption's 130 are tried in `e2e`.
+//! Exit codes from outside. The quality gate's 3, the interruption's 130 and
+//! the termination's 143 are tried in `e2e`.
 
 use std::process::Stdio;
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! What somebody at a shell meets: help, exit codes, and which stream says what.
 
+mod container;
 mod exit_codes;
 mod help;
 mod streams;

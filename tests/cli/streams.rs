@@ -71,18 +71,59 @@ fn talk_as_json_is_one_object_a_line() {
     let lines = parsed(&reference().log);
     assert!(lines.len() > 20, "{} lines", lines.len());
     assert!(lines.iter().all(|line| line["level"].is_string() && line["event"].is_string()));
-    assert_eq!(lines.last().unwrap()["event"], "run_finished");
+    let [.., finished, exited] = lines.as_slice() else { panic!("{lines:#?}") };
+    assert_eq!(finished["event"], "run_finished");
+    assert_eq!((&exited["event"], &exited["run"]), (&"run_exited".into(), &finished["run"]));
+    assert_eq!((&exited["status"], &exited["exit_code"]), (&"succeeded".into(), &0.into()));
 
     let sandbox = Sandbox::new();
     sandbox.edit("sql/daily/users.sql", "FROM user_feed", "FROM users_feed");
-    for (arguments, kind) in [(&["run", "daily"][..], "usage"), (&["tables"], "not_found")] {
+    for (arguments, kind) in [
+        (&["run", "daily"][..], "usage"),
+        (&["tables"], "not_found"),
+        (&["run"], "usage"),
+        (&["run", "daily", "--date", "2026-3-1"], "usage"),
+        (&["ran", "daily"], "usage"),
+        (&[], "usage"),
+    ] {
         let mut arguments = arguments.to_vec();
         arguments.extend(["--log-format", "json"]);
         let ran = sandbox.run(&arguments).ends_with(2);
         let lines = parsed(&ran.stderr);
-        let [failed] = lines.as_slice() else { panic!("{}", ran.stderr) };
+        let failed = &lines[0];
         assert_eq!((&failed["event"], &failed["kind"]), (&"failed".into(), &kind.into()));
+        assert!(failed["message"].is_string() && failed["ts"].is_string(), "{failed}");
+        let last = lines.last().unwrap();
+        assert_eq!(last["exit_code"], 2, "{arguments:?}: {last}");
+        // What got as far as to be a run says how the run ended.
+        let is_run = arguments.starts_with(&["run", "daily", "--log-format"]);
+        assert_eq!(lines.len(), if is_run { 2 } else { 1 }, "{}", ran.stderr);
     }
+}
+
+#[test]
+fn metrics_are_all_that_a_run_writes_to_standard_output() {
+    let sandbox = Sandbox::prepared();
+    let ran = sandbox.run(&["run", "daily", "--date", DAY, "--metrics", "emf"]).ends_with(0);
+    let refused = sandbox.command(&["run", "dayly"]).env("RECCTL_METRICS", "emf").output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    let text = ran.stdout + &String::from_utf8(refused.stdout).unwrap();
+    let documents: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told: Vec<String> = documents
+        .iter()
+        .map(|it| {
+            let names = it["_aws"]["CloudWatchMetrics"][0]["Metrics"].as_array().unwrap();
+            let ones = names.iter().map(|it| it["Name"].as_str().unwrap());
+            let ones: Vec<&str> = ones.filter(|name| it[*name] == 1).collect();
+            format!("{} {} {}", it["pipeline"], it["target"], ones.join(" ")).replace('"', "")
+        })
+        .collect();
+    assert_eq!(
+        told,
+        ["daily local RunStarted", "daily local RunSucceeded", "dayly local RunFailed"],
+        "a run that finds nothing to do, and one that cannot begin"
+    );
 }
 
 #[test]

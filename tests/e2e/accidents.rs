@@ -1,9 +1,7 @@
 //! What fails leaves nothing visible, and the next run goes on.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
 
 use recctl::ports::ServingItem;
 
@@ -48,7 +46,7 @@ fn warehouse(file: &Path) -> BTreeMap<String, i64> {
 
 /// The next run makes what would have been made without the accident.
 #[track_caller]
-fn goes_on(sandbox: &Sandbox) {
+pub(super) fn goes_on(sandbox: &Sandbox) {
     sandbox.run(&RUN).ends_with(0);
     assert_eq!(sandbox.hashes(), reference().hashes);
     assert_eq!(sandbox.served(), reference().served);
@@ -56,7 +54,7 @@ fn goes_on(sandbox: &Sandbox) {
 }
 
 /// Files of the day that no table points to.
-fn leftovers(sandbox: &Sandbox) -> Vec<String> {
+pub(super) fn leftovers(sandbox: &Sandbox) -> Vec<String> {
     let mut files = Vec::new();
     collect(&sandbox.lake().join("tables"), &mut files);
     let known: String = rusqlite::Connection::open(sandbox.home().join("catalog.db"))
@@ -123,43 +121,6 @@ fn a_cut_off_archive_is_named() {
     assert_eq!(Visible::of(&sandbox), before);
     std::fs::rename(sandbox.project().join("whole.gz"), file).unwrap();
     goes_on(&sandbox);
-}
-
-#[test]
-fn a_run_stopped_before_its_publication_goes_on() {
-    stop_after("clean_events 2026-03-09: ");
-}
-
-#[test]
-fn a_run_stopped_in_its_training_goes_on() {
-    stop_after("publish 2026-03-09: ");
-}
-
-fn stop_after(told: &str) {
-    let sandbox = Sandbox::prepared();
-    let mut command = sandbox.command(&RUN);
-    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    lines.find(|line| line.contains(told)).expect("the end of a step");
-    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap();
-    assert!(status.success());
-    let rest: Vec<String> = lines.collect();
-    assert_eq!(child.wait().unwrap().code(), Some(130), "{rest:#?}");
-    assert!(rest.last().is_some_and(|line| line.contains("cancelled")), "{rest:#?}");
-    assert_eq!(processes_of(&sandbox), Vec::<String>::new(), "jobs ended with the run");
-    let runs = sandbox.run(&["runs", "-n", "1"]).ends_with(0).stdout;
-    assert!(runs.contains("cancelled"), "{runs}");
-    assert_eq!(leftovers(&sandbox), Vec::<String>::new());
-    goes_on(&sandbox);
-}
-
-/// Command lines of processes that work in a sandbox.
-fn processes_of(sandbox: &Sandbox) -> Vec<String> {
-    let folder = sandbox.project().to_str().unwrap().to_owned();
-    let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let lines = entries.filter_map(|entry| std::fs::read(entry.path().join("cmdline")).ok());
-    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
-    lines.filter(|line| line.contains(&folder)).collect()
 }
 
 #[test]

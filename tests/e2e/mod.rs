@@ -4,3 +4,4 @@ mod accidents;
 mod accounting;
 mod changes;
 mod online_retail;
+mod signals;

@@ -31,10 +31,7 @@ where
                 404 => FailureKind::NotFound,
                 _ => FailureKind::Step,
             });
-            let mut message = format!("cannot {doing}: {code}");
-            if !words.is_empty() {
-                message.push_str(&format!(": {}", words.trim_end_matches('.')));
-            }
+            let mut message = message(doing, code, words);
             let headers = service.raw().headers();
             let id = headers.get("x-amzn-requestid").or_else(|| headers.get("x-amz-request-id"));
             if let Some(id) = id {
@@ -57,6 +54,25 @@ where
             Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error)))
         }
         _ => Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error))),
+    }
+}
+
+/// Makes a failure of an error that a batch operation reports for one of its entries, in an answer
+/// that is good otherwise.
+pub fn entry_failure(
+    doing: impl fmt::Display,
+    code: &str,
+    words: &str,
+    of_code: impl Fn(&str) -> Option<FailureKind>,
+) -> Failure {
+    let kind = of_code(code).or_else(|| common(code)).unwrap_or(FailureKind::Step);
+    with_hint(Failure::new(kind, message(doing, code, words)))
+}
+
+fn message(doing: impl fmt::Display, code: &str, words: &str) -> String {
+    match words.trim_end_matches('.') {
+        "" => format!("cannot {doing}: {code}"),
+        words => format!("cannot {doing}: {code}: {words}"),
     }
 }
 

@@ -2,15 +2,21 @@
 //! SDKs never leave this folder.
 
 mod bucket;
+mod catalog;
+mod doctor;
 mod error;
 mod lake;
 mod registry;
+mod serving;
 mod session;
 mod trainer;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
+pub use catalog::GlueCatalog;
+pub use doctor::AwsPreflight;
 pub use lake::{lake_store, s3_store};
 pub use registry::SageMakerModelRegistry;
+pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
 pub use trainer::SageMakerTrainer;
 

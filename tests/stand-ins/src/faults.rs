@@ -1,12 +1,8 @@
 //! Faults in front of a stand-in: errors with a service's own codes, slow answers, broken connections.
 
-use std::io::{Read, Write};
-use std::net::{Ipv4Addr, TcpStream};
-use std::time::Duration;
-
 use serde_json::Value;
 
-use crate::process::Service;
+use crate::process::{Service, call, must};
 use crate::python::Skip;
 use crate::stack;
 
@@ -54,31 +50,66 @@ impl Microburst {
 
     #[track_caller]
     fn control(&self, method: &str, path: &str, body: &str) -> Value {
-        let ask = || -> std::io::Result<(String, Value)> {
-            let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.service.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(30)))?;
-            write!(
-                stream,
-                "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
-                 Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
-                body.len()
-            )?;
-            let mut answer = String::new();
-            stream.read_to_string(&mut answer)?;
-            let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
-            let status = head.lines().next().unwrap_or_default().to_owned();
-            Ok((status, serde_json::from_str(body).unwrap_or_default()))
-        };
-        let (status, answer) = must(ask().map_err(|error| format!("{method} {path}: {error}")));
-        if !status.contains(" 20") {
-            must::<()>(Err(format!("{method} {path} of {body}: {status}: {answer}")));
-        }
-        answer
+        let json = [("Content-Type", "application/json")];
+        let answer = must(call(self.service.port, method, path, &json, body));
+        must(serde_json::from_str(&answer).map_err(|error| format!("{answer}: {error}")))
     }
 }
 
-#[track_caller]
-#[expect(clippy::panic, reason = "the harness itself is broken: the test fails")]
-fn must<T>(result: Result<T, String>) -> T {
-    result.unwrap_or_else(|why| panic!("{why}"))
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use object_store::aws::AmazonS3Builder;
+    use object_store::path::Path;
+    use object_store::{ObjectStoreExt, RetryConfig};
+    use serde_json::json;
+
+    use super::*;
+    use crate::python::or_skip;
+    use crate::recorder::Recorder;
+
+    #[tokio::test]
+    async fn a_rule_fires_as_often_as_it_says() {
+        let Some(stack) = stack::or_skip() else { return };
+        let recorder = Recorder::start(&stack.ministack()).unwrap();
+        let Some(faults) = or_skip(Microburst::start(&recorder.url())) else { return };
+        let bucket = stack::bucket_name("faults");
+        let store = |url: &str, retries| {
+            let retry = RetryConfig { max_retries: retries, ..RetryConfig::default() };
+            let store = AmazonS3Builder::new()
+                .with_endpoint(url)
+                .with_allow_http(true)
+                .with_region(stack::REGION)
+                .with_bucket_name(&bucket)
+                .with_access_key_id(stack::account())
+                .with_secret_access_key("secret")
+                .with_retry(retry);
+            Arc::new(store.build().unwrap())
+        };
+        let key = Path::from("k");
+        let rule = json!({
+            "service": "s3", "operation": "GetObject", "times": 2,
+            "error": {"code": "SlowDown", "status": 503},
+        });
+        faults.rule(&rule);
+        // No bucket is needed: the fault comes before the upstream.
+        let hasty = store(&faults.url(), 0);
+        let error = hasty.get(&key).await.unwrap_err().to_string();
+        assert!(error.contains("SlowDown"), "{error}");
+        assert!(recorder.requests().is_empty());
+
+        let patient = store(&faults.url(), 5);
+        let error = patient.get(&key).await.unwrap_err().to_string();
+        assert!(error.contains("NoSuchBucket"), "{error}");
+        let fired: Vec<_> = faults.fired().iter().map(|event| event["operation"].clone()).collect();
+        assert_eq!(fired, ["GetObject", "GetObject"]);
+        assert_eq!(recorder.requests().len(), 1);
+
+        faults.rule(&rule);
+        faults.clear();
+        let error = hasty.get(&key).await.unwrap_err().to_string();
+        assert!(error.contains("NoSuchBucket"), "{error}");
+        assert!(faults.fired().is_empty());
+    }
 }

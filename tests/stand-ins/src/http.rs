@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::header::{HeaderMap, HeaderName, HeaderValue};
@@ -15,6 +16,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
+
+/// Marks what is no answer; it never leaves the server.
+const HANG_UP: HeaderName = HeaderName::from_static("x-stand-in-hang-up");
 
 /// A request, with its whole body.
 #[derive(Debug, Clone)]
@@ -68,6 +72,13 @@ impl Response {
         Self::of(status, &json!({ "__type": code, "message": message, "Message": message }))
     }
 
+    /// No answer at all: the connection is closed.
+    pub fn hang_up() -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(HANG_UP, HeaderValue::from_static("1"));
+        Self { status: StatusCode::OK, headers, body: Bytes::new() }
+    }
+
     fn of(status: StatusCode, body: &Value) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(
@@ -91,6 +102,16 @@ pub trait Handler: Send + Sync + 'static {
     ) -> Pin<Box<dyn Future<Output = Response> + Send + 'static>>;
 }
 
+/// What went wrong on the way: the connection ends, and nothing is answered.
+pub(crate) type BoxError = Box<dyn std::error::Error + Send + Sync>;
+/// A body that may still be on its way.
+pub(crate) type Body = UnsyncBoxBody<Bytes, BoxError>;
+
+/// A body that is here.
+pub(crate) fn whole(bytes: Bytes) -> Body {
+    Full::new(bytes).map_err(|never| match never {}).boxed_unsync()
+}
+
 /// A server on a thread and a runtime of its own, so that it outlives the runtime of the test that
 /// started it. It stops when this is dropped.
 #[derive(Debug)]
@@ -103,6 +124,31 @@ pub struct Server {
 impl Server {
     /// Binds a free port of 127.0.0.1 and serves.
     pub fn start<H: Handler>(handler: Arc<H>) -> std::io::Result<Self> {
+        Self::start_streaming(move |request| {
+            let handler = Arc::clone(&handler);
+            async move {
+                let (parts, body) = request.into_parts();
+                let body = body.collect().await?.to_bytes();
+                let request =
+                    Request { method: parts.method, uri: parts.uri, headers: parts.headers, body };
+                let answer = handler.handle(request).await;
+                if answer.headers.contains_key(HANG_UP) {
+                    return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+                }
+                let mut response = hyper::Response::new(whole(answer.body));
+                *response.status_mut() = answer.status;
+                *response.headers_mut() = answer.headers;
+                Ok(response)
+            }
+        })
+    }
+
+    /// The same for what hands bodies on as they come.
+    pub(crate) fn start_streaming<F, A>(answer: F) -> std::io::Result<Self>
+    where
+        F: Fn(hyper::Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+        A: Future<Output = Result<hyper::Response<Body>, BoxError>> + Send + 'static,
+    {
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0))?;
         listener.set_nonblocking(true)?;
         let address = listener.local_addr()?;
@@ -112,7 +158,7 @@ impl Server {
         let thread = std::thread::Builder::new().name("stand-in".to_owned()).spawn(move || {
             runtime.block_on(async move {
                 tokio::select! {
-                    () = serve(listener, handler) => {}
+                    () = serve(listener, answer) => {}
                     _ = stopped => {}
                 }
             });
@@ -138,32 +184,20 @@ impl Drop for Server {
     }
 }
 
-async fn serve<H: Handler>(listener: std::net::TcpListener, handler: Arc<H>) {
+async fn serve<F, A>(listener: std::net::TcpListener, answer: F)
+where
+    F: Fn(hyper::Request<Incoming>) -> A + Clone + Send + Sync + 'static,
+    A: Future<Output = Result<hyper::Response<Body>, BoxError>> + Send + 'static,
+{
     let Ok(listener) = TcpListener::from_std(listener) else { return };
     loop {
         let Ok((stream, _)) = listener.accept().await else { continue };
-        let handler = Arc::clone(&handler);
+        // An answer in two packets must not wait for the acknowledgement of the first.
+        let _ = stream.set_nodelay(true);
+        let answer = answer.clone();
         tokio::spawn(async move {
-            let service = service_fn(move |request: hyper::Request<Incoming>| {
-                let handler = Arc::clone(&handler);
-                async move {
-                    let (parts, body) = request.into_parts();
-                    let body = body.collect().await?.to_bytes();
-                    let request = Request {
-                        method: parts.method,
-                        uri: parts.uri,
-                        headers: parts.headers,
-                        body,
-                    };
-                    let answer = handler.handle(request).await;
-                    let mut response = hyper::Response::new(Full::new(answer.body));
-                    *response.status_mut() = answer.status;
-                    *response.headers_mut() = answer.headers;
-                    Ok::<_, hyper::Error>(response)
-                }
-            });
             let connection = hyper::server::conn::http1::Builder::new()
-                .serve_connection(TokioIo::new(stream), service);
+                .serve_connection(TokioIo::new(stream), service_fn(answer));
             // A client that goes away is the client's matter.
             let _ = connection.await;
         });

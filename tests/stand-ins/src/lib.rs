@@ -3,9 +3,15 @@
 //!
 //! Everything listens on 127.0.0.1 at a port of its own, and ends with the test process.
 
+mod capacity;
 pub mod faults;
 pub mod http;
+mod operation;
+pub mod pressure;
 mod process;
 pub mod python;
+pub mod recorder;
+pub mod redshift_data;
 pub mod sagemaker;
 pub mod stack;
+mod upstream;

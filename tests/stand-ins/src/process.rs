@@ -50,7 +50,8 @@ impl Task {
             commands: vec![command],
             environment,
             log,
-            stop: libc::SIGTERM,
+            // They keep nothing, and politeness would wait for clients that hold connections open.
+            stop: libc::SIGKILL,
             namespaces: true,
             ..Self::default()
         }
@@ -193,6 +194,13 @@ fn failure(name: &str, why: &str, log: &Path) -> String {
     format!("{name} did not start: {why}; the end of {}:\n{}", log.display(), tail(log))
 }
 
+/// The harness itself is broken: the test fails.
+#[track_caller]
+#[expect(clippy::panic, reason = "that is how a test fails")]
+pub(crate) fn must<T>(result: Result<T, String>) -> T {
+    result.unwrap_or_else(|why| panic!("{why}"))
+}
+
 /// The last lines of a log.
 pub(crate) fn tail(log: &Path) -> String {
     let text = std::fs::read(log).unwrap_or_default();
@@ -255,6 +263,39 @@ fn postgres_startup(user: &str) -> Vec<u8> {
     message.extend(196_608_u32.to_be_bytes());
     message.extend(settings.as_bytes());
     message
+}
+
+/// A request to a stand-in by the harness itself, and the body of its good answer.
+pub(crate) fn call(
+    port: u16,
+    method: &str,
+    path: &str,
+    headers: &[(&str, &str)],
+    body: &str,
+) -> Result<String, String> {
+    let ask = || -> std::io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port))?;
+        stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\
+             Content-Length: {}\r\n",
+            body.len()
+        );
+        for (name, value) in headers {
+            request.push_str(&format!("{name}: {value}\r\n"));
+        }
+        write!(stream, "{request}\r\n{body}")?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        Ok(String::from_utf8_lossy(&answer).into_owned())
+    };
+    let answer = ask().map_err(|error| format!("{method} {path}: {error}"))?;
+    let (head, answered) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    let status = head.lines().next().unwrap_or_default().to_owned();
+    if !status.contains(" 20") {
+        return Err(format!("{method} {path} of {body}: {status}: {answered}"));
+    }
+    Ok(answered.to_owned())
 }
 
 /// Asks again and again until there is an answer or the time is up.

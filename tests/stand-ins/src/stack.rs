@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use crate::process::{Ready, Service, Task};
+use crate::process::{Ready, Service, Task, call, must};
 use crate::python::{self, Environment, Skip};
 
 /// The region of everything.
@@ -138,6 +138,22 @@ impl Stack {
         Variables { variables }
     }
 
+    /// Makes an empty bucket of an account in ministack and returns its name. Other accounts may not use
+    /// it, as on AWS.
+    #[track_caller]
+    pub fn bucket(&self, account: &str, prefix: &str) -> String {
+        let name = bucket_name(prefix);
+        let signature = signature(account, "s3");
+        let headers = [("Authorization", signature.as_str())];
+        let body = format!(
+            "<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint>\
+             </CreateBucketConfiguration>"
+        );
+        let ministack = running(&self.ministack, || self.start_ministack());
+        must(call(ministack.port, "PUT", &format!("/{name}"), &headers, &body));
+        name
+    }
+
     /// How long each took to start, of those that run, by name.
     pub fn start_times(&self) -> Vec<(&'static str, Duration)> {
         let all =
@@ -233,6 +249,14 @@ impl Stack {
     }
 }
 
+/// What ministack reads of a signature: who, where and for which service. It checks no more.
+pub(crate) fn signature(account: &str, service: &str) -> String {
+    format!(
+        "AWS4-HMAC-SHA256 Credential={account}/20260308/{REGION}/{service}/aws4_request, \
+         SignedHeaders=host, Signature=0"
+    )
+}
+
 /// Environment variables for a process, or settings for an AWS SDK in this one.
 #[derive(Debug, Clone)]
 pub struct Variables {
@@ -275,15 +299,11 @@ fn endpoint_variable(service: &str) -> String {
 }
 
 #[track_caller]
-#[expect(clippy::panic, reason = "a stand-in that is installed and does not start fails the test")]
 fn running(
     cell: &OnceLock<Result<Service, String>>,
     start: impl FnOnce() -> Result<Service, String>,
 ) -> &Service {
-    match cell.get_or_init(start) {
-        Ok(service) => service,
-        Err(why) => panic!("{why}"),
-    }
+    must(cell.get_or_init(start).as_ref().map_err(Clone::clone))
 }
 
 /// A new folder for this test process; those of yesterday go.
@@ -348,12 +368,98 @@ mod tests {
         assert!(error.contains("--no-such-flag"), "{error}");
     }
 
+    /// The role of this test in the process that it starts: to hold all, and to be killed.
+    const HOLDER: &str = "STAND_INS_TEST_HOLDER";
+
+    #[cfg(target_os = "linux")]
     #[test]
-    fn all_start_at_once() {
+    fn nothing_outlives_its_owner() {
+        use std::io::{BufRead, BufReader, Read};
+        use std::process::{Command, Stdio};
+
         let Some(stack) = or_skip() else { return };
-        let begin = std::time::Instant::now();
-        stack.start_all();
-        println!("all in {:?}: {:?}", begin.elapsed(), stack.start_times());
-        println!("installed in {:?}", stack.environment.installed_in);
+        if std::env::var_os(HOLDER).is_some() {
+            let begin = std::time::Instant::now();
+            stack.start_all();
+            println!("ready: all in {:?}: {:?}", begin.elapsed(), stack.start_times());
+            // Until it is killed, or its own owner is gone.
+            let _ = std::io::stdin().read(&mut [0]);
+            return;
+        }
+        let mut owner = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "stack::tests::nothing_outlives_its_owner", "--nocapture"])
+            .env(HOLDER, "1")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = BufReader::new(owner.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let ready = lines.into_iter().find(|line| line.contains("ready: ")).unwrap();
+        println!("{ready}");
+        let family = descendants(owner.id());
+        // Three supervisors, three servers, and the processes of PostgreSQL.
+        assert!(family.len() > 8, "{family:?}");
+        owner.kill().unwrap();
+        owner.wait().unwrap();
+        let gone = crate::process::until(Duration::from_secs(20), || {
+            family.iter().all(|(pid, start)| !is_alive(*pid, start)).then_some(())
+        });
+        assert!(gone.is_some(), "still there of {family:?}: {:?}", {
+            family.iter().filter(|(pid, start)| is_alive(*pid, start)).collect::<Vec<_>>()
+        });
+        let folder = python::folder().join("run").join(format!("{}-0", owner.id()));
+        let left = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name());
+        let left: Vec<_> = left.map(|name| name.to_string_lossy().into_owned()).collect();
+        assert!(!left.iter().any(|name| name.starts_with("scratch")), "{left:?}");
+    }
+
+    /// State, parent and start time of a process; the last tells it from a later one of the same id.
+    #[cfg(target_os = "linux")]
+    fn process(pid: u32) -> Option<(String, u32, String)> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let fields: Vec<_> = stat.rsplit_once(") ")?.1.split(' ').collect();
+        Some((fields[0].to_owned(), fields[1].parse().ok()?, fields[19].to_owned()))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn is_alive(pid: u32, start: &str) -> bool {
+        // Who is dead and not yet buried is no longer there for this purpose.
+        process(pid).is_some_and(|(state, _, began)| state != "Z" && began == start)
+    }
+
+    #[cfg(target_os = "linux")]
+    fn descendants(owner: u32) -> Vec<(u32, String)> {
+        let entries = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+        let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+        let all: Vec<_> = pids
+            .filter_map(|pid| process(pid).map(|(_, parent, start)| (pid, parent, start)))
+            .collect();
+        let mut family = vec![(owner, String::new())];
+        let mut next = 0;
+        while let Some((parent, _)) = family.get(next).cloned() {
+            let children = all.iter().filter(|(_, of, _)| *of == parent);
+            family.extend(children.map(|(pid, _, start)| (*pid, start.clone())));
+            next += 1;
+        }
+        family.split_off(1)
+    }
+
+    #[test]
+    fn a_process_is_sent_to_the_stand_ins() {
+        let Some(stack) = or_skip() else { return };
+        let account = account();
+        let variables = stack
+            .variables(&account)
+            .with("GLUE", "http://127.0.0.1:1")
+            .with("REDSHIFT_DATA", "http://127.0.0.1:2");
+        let ministack = stack.ministack();
+        assert_eq!(variables.get("AWS_ENDPOINT_URL"), Some(&*ministack));
+        assert_eq!(variables.get("AWS_ENDPOINT_URL_S3"), Some(&*ministack));
+        assert_eq!(variables.get("AWS_ENDPOINT_URL_GLUE"), Some("http://127.0.0.1:1"));
+        assert_eq!(variables.get("AWS_ENDPOINT_URL_REDSHIFT_DATA"), Some("http://127.0.0.1:2"));
+        assert_eq!(variables.get("AWS_ACCESS_KEY_ID"), Some(&*account));
+        let names: Vec<_> = variables.into_iter().map(|(name, _)| name).collect();
+        let unique: std::collections::BTreeSet<_> = names.iter().collect();
+        assert_eq!(unique.len(), names.len(), "{names:?}");
     }
 }
