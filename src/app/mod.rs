@@ -40,6 +40,17 @@ pub struct App {
     pub colour: bool,
 }
 
+/// What opening a target is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Work: what keeps the state is made if it is missing.
+    Create,
+    /// Looking: a target on which nothing was run yet is an error.
+    Existing,
+    /// Planning: a target on which nothing was run yet is an empty one.
+    Plan,
+}
+
 /// An opened target.
 pub struct Target {
     /// Ports and the query engine.
@@ -112,17 +123,16 @@ impl App {
         }
     }
 
-    /// Opens the target that the settings name. An embedded one gets its folders if `create`;
-    /// otherwise one that is not there is an error.
-    pub async fn target(&self, create: bool) -> Outcome<Target> {
+    /// Opens the target that the settings name.
+    pub async fn target(&self, opening: Opening) -> Outcome<Target> {
         if self.settings.target == LOCAL {
-            return self.local_target(create).await;
+            return self.local_target(opening).await;
         }
         // Only targets matter here: variables may be given to a command that does not say them.
         let project = self.project(&BTreeMap::new())?;
         match project.targets.get(&self.settings.target) {
-            Some(pipeline::target::Target::Local) => self.local_target(create).await,
-            Some(pipeline::target::Target::Aws(target)) => self.aws_target(target).await,
+            Some(pipeline::target::Target::Local) => self.local_target(opening).await,
+            Some(pipeline::target::Target::Aws(target)) => self.aws_target(target, opening).await,
             None => Err(unknown_target(&self.settings.target, &project)),
         }
     }

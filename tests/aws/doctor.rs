@@ -235,7 +235,7 @@ impl World {
             .replace("{encryption: alias/lake}", "{encryption: alias/lake, path_style: true}");
         sandbox.edit("pipelines.yaml", "targets:\n", &target);
         let iam = |more: &[&str]| -> Value {
-            let arguments = ["iam", "daily", "--target", "aws", "--workgroup-id", WORKGROUP];
+            let arguments = ["iam", "daily", "--target", "cloud", "--workgroup-id", WORKGROUP];
             let ran = sandbox.run(&[&arguments, more].concat()).ends_with(0);
             let filled = ran.stdout.replace("${TaskRole}", "data/recctl-task");
             serde_json::from_str(&filled).unwrap()
@@ -324,7 +324,7 @@ impl World {
         for service in ["S3", "GLUE", "DYNAMODB"] {
             variables = variables.with(service, &recorder.url());
         }
-        let arguments = [&["doctor", "daily", "--target", "aws"], more].concat();
+        let arguments = [&["doctor", "daily", "--target", "cloud"], more].concat();
         let mut command = self.sandbox.command(&arguments);
         command.envs(variables);
         let mut ran = crate::sandbox::ran(command);
@@ -432,7 +432,7 @@ async fn another_role_may_be_looked_at() {
 fn without_credentials_nothing_else_is_checked() {
     let sandbox = Sandbox::new();
     sandbox.edit("pipelines.yaml", "targets:\n", TARGET);
-    let mut command = sandbox.command(&["doctor", "daily", "--target", "aws"]);
+    let mut command = sandbox.command(&["doctor", "daily", "--target", "cloud"]);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     let ran = crate::sandbox::ran(command).ends_with(2);
     assert!(

@@ -6,7 +6,7 @@ use crate::sandbox::Sandbox;
 
 /// A target with everything that a target can have.
 pub const TARGET: &str = r#"targets:
-  aws:
+  cloud:
     region: eu-central-1
     lake: s3://acme-rec/lake
     s3: {encryption: alias/lake}
@@ -32,7 +32,7 @@ pub const TARGET: &str = r#"targets:
 
 /// A target with nothing that it need not have.
 const SMALL: &str = r#"targets:
-  aws:
+  cloud:
     lake: s3://acme-rec
     catalog: {glue: {database: rec, catalog_id: "999999999999"}}
     state: {dynamodb: {table: recctl-state}}
@@ -46,7 +46,7 @@ fn sandbox(target: &str) -> Sandbox {
 
 #[track_caller]
 fn printed(sandbox: &Sandbox, more: &[&str]) -> String {
-    let arguments = [&["iam", "daily", "--target", "aws"], more].concat();
+    let arguments = [&["iam", "daily", "--target", "cloud"], more].concat();
     sandbox.run(&arguments).ends_with(0).stdout
 }
 
@@ -55,7 +55,7 @@ fn the_policy_of_the_task() {
     let sandbox = sandbox(TARGET);
     let given = ["--workgroup-id", "00000000-1111-2222-3333-444444444444"];
     let ran =
-        sandbox.run(&[&["iam", "daily", "--target", "aws"], &given[..]].concat()).ends_with(0);
+        sandbox.run(&[&["iam", "daily", "--target", "cloud"], &given[..]].concat()).ends_with(0);
     insta::assert_snapshot!(ran.stdout);
     assert_eq!(printed(&sandbox, &given), ran.stdout, "the same every time");
 }
@@ -85,7 +85,7 @@ fn the_roles_that_services_take() {
 #[test]
 fn a_small_target_needs_little_and_says_what_is_not_known() {
     let sandbox = sandbox(SMALL);
-    let ran = sandbox.run(&["iam", "daily", "--target", "aws"]).ends_with(0);
+    let ran = sandbox.run(&["iam", "daily", "--target", "cloud"]).ends_with(0);
     insta::assert_snapshot!(ran.stdout);
     for told in ["${Account} is not known here: --account", "${Region} is not known here: --region"]
     {
@@ -93,7 +93,7 @@ fn a_small_target_needs_little_and_says_what_is_not_known() {
     }
     let given = ["--account", "123456789012", "--region", "cn-north-1"];
     let ran =
-        sandbox.run(&[&["iam", "daily", "--target", "aws"], &given[..]].concat()).ends_with(0);
+        sandbox.run(&[&["iam", "daily", "--target", "cloud"], &given[..]].concat()).ends_with(0);
     assert!(!ran.stdout.contains("${"), "{}", ran.stdout);
     assert!(ran.stdout.contains("arn:aws-cn:dynamodb:cn-north-1:123456789012:table/recctl-state"));
     assert!(ran.stdout.contains("arn:aws-cn:glue:cn-north-1:999999999999:database/rec"));
@@ -101,7 +101,7 @@ fn a_small_target_needs_little_and_says_what_is_not_known() {
 }
 
 /// Actions that AWS gives no resource to.
-const WITHOUT_RESOURCES: [&str; 15] = [
+const WITHOUT_RESOURCES: [&str; 14] = [
     "cloudwatch:PutMetricData",
     "ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterfacePermission",
@@ -113,7 +113,6 @@ const WITHOUT_RESOURCES: [&str; 15] = [
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "ecr:GetAuthorizationToken",
-    "redshift-data:CancelStatement",
     "redshift-data:DescribeStatement",
     "redshift-data:GetStatementResult",
     "redshift-data:ListStatements",
@@ -172,7 +171,7 @@ fn a_long_policy_comes_in_parts() {
     // Names as long as names can be make ARNs that one policy does not hold.
     let long = format!("lake: s3://acme-rec/{}", "a-long-way-down/".repeat(12));
     sandbox.edit("pipelines.yaml", "lake: s3://acme-rec/lake", &long);
-    let ran = sandbox.run(&["iam", "daily", "--target", "aws"]).ends_with(0);
+    let ran = sandbox.run(&["iam", "daily", "--target", "cloud"]).ends_with(0);
     let policies: Value = serde_json::from_str(&ran.stdout).unwrap();
     let policies = policies.as_array().expect("a list");
     assert!(policies.len() > 1);
@@ -192,11 +191,11 @@ fn what_has_no_policy_is_2() {
     let sandbox = sandbox(SMALL);
     for (arguments, told) in [
         (&["iam", "daily"][..], "the embedded target needs no permissions"),
-        (&["iam", "dayly", "--target", "aws"], "did you mean `daily`?"),
-        (&["iam", "daily", "--target", "asw"], "did you mean `aws`?"),
-        (&["iam", "daily", "--target", "aws", "--role", "jobs"], "needs no such role on `aws`"),
-        (&["iam", "daily", "--target", "aws", "--account", "12"], "the 12 digits of an account"),
-        (&["iam", "daily", "--target", "aws", "--trust", "--json"], "cannot be used with"),
+        (&["iam", "dayly", "--target", "cloud"], "did you mean `daily`?"),
+        (&["iam", "daily", "--target", "clowd"], "did you mean `cloud`?"),
+        (&["iam", "daily", "--target", "cloud", "--role", "jobs"], "needs no such role on `cloud`"),
+        (&["iam", "daily", "--target", "cloud", "--account", "12"], "the 12 digits of an account"),
+        (&["iam", "daily", "--target", "cloud", "--trust", "--json"], "cannot be used with"),
     ] {
         let ran = sandbox.run(arguments).ends_with(2);
         assert!(ran.stderr.contains(told), "{arguments:?}:\n{}", ran.stderr);

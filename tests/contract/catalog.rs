@@ -50,6 +50,7 @@ pub async fn catalog_contract(open: impl AsyncFn(&str) -> Arc<dyn Catalog>) {
     breaking(open("breaking").await).await;
     all_or_none(open("none").await).await;
     whole_states(open("whole").await, open("whole").await).await;
+    other_keys(open("keys").await).await;
 }
 
 async fn empty(catalog: Arc<dyn Catalog>) {
@@ -104,12 +105,13 @@ async fn breaking(catalog: Arc<dyn Catalog>) {
 
 async fn history(catalog: Arc<dyn Catalog>) {
     let publish = async |generation: &str, seconds: i64| {
-        let entry = PartitionEntry { published: at(seconds), ..partition("t", "all", generation) };
+        let entry =
+            PartitionEntry { published: at(seconds), ..partition("t", "2026-03-01", generation) };
         catalog.publish(&[table("t")], &[entry]).await.unwrap();
     };
     let seen = async || {
         let visible = catalog.partitions("t").await.unwrap();
-        let before = catalog.history("t", "all").await.unwrap();
+        let before = catalog.history("t", "2026-03-01").await.unwrap();
         format!("{:?} {:?}", generations(&visible), generations(&before))
     };
     publish("r1", 0).await;
@@ -125,25 +127,59 @@ async fn history(catalog: Arc<dyn Catalog>) {
     // A rollback is a publication like any other.
     publish("r1", 4).await;
     assert_eq!(seen().await, r#"["r1"] ["r2", "r3"]"#);
-    assert_eq!(catalog.history("t", "other").await, Ok(vec![]));
-    assert_eq!(catalog.history("u", "all").await, Ok(vec![]));
+    assert_eq!(catalog.history("t", "2026-03-02").await, Ok(vec![]));
+    assert_eq!(catalog.history("u", "2026-03-01").await, Ok(vec![]));
+}
+
+/// Tables that are not by day: replaced whole, or the quarantine, whose parts belong to steps.
+async fn other_keys(catalog: Arc<dyn Catalog>) {
+    let whole = TableEntry { by_day: false, ..table("w") };
+    let quarantine = TableEntry { by_day: false, ..table("quarantine") };
+    let tables = [whole.clone(), quarantine.clone()];
+    let keys = ["clean/2026-03-01", "clean/all", "other/2026-03-01"];
+    let publish = async |generation: &str| {
+        let mut all = vec![partition("w", "all", generation)];
+        // An empty one has no file to tell where it is.
+        let empty = PartitionEntry {
+            files: Vec::new(),
+            rows: 0,
+            ..partition("quarantine", keys[1], generation)
+        };
+        all.push(partition("quarantine", keys[0], generation));
+        all.push(empty);
+        all.push(partition("quarantine", keys[2], generation));
+        catalog.publish(&tables, &all).await.unwrap();
+        all
+    };
+    let first = publish("r1").await;
+    let second = publish("r2").await;
+    assert_eq!(catalog.tables().await, Ok(vec![quarantine, whole]));
+    assert_eq!(catalog.partitions("w").await.as_deref(), Ok(&second[..1]));
+    assert_eq!(catalog.partitions("quarantine").await.as_deref(), Ok(&second[1..]));
+    assert_eq!(catalog.history("w", "all").await.as_deref(), Ok(&first[..1]));
+    for (key, before) in keys.iter().zip(&first[1..]) {
+        let history = catalog.history("quarantine", key).await;
+        assert_eq!(history.as_deref(), Ok(std::slice::from_ref(before)));
+    }
+    publish("r1").await;
+    assert_eq!(catalog.history("w", "all").await.as_deref(), Ok(&second[..1]));
 }
 
 async fn all_or_none(catalog: Arc<dyn Catalog>) {
-    catalog.publish(&[table("a")], &[partition("a", "all", "r1")]).await.unwrap();
+    catalog.publish(&[table("a")], &[partition("a", "2026-03-01", "r1")]).await.unwrap();
     let outcome = catalog
         .publish(
             &[table("a"), table("b")],
-            &[partition("a", "all", "r2"), partition("x", "all", "r2")],
+            &[partition("a", "2026-03-01", "r2"), partition("x", "2026-03-01", "r2")],
         )
         .await;
     assert_eq!(kind(outcome), FailureKind::Usage);
     assert_eq!(catalog.tables().await, Ok(vec![table("a")]));
     assert_eq!(generations(&catalog.partitions("a").await.unwrap()), ["r1"]);
-    assert_eq!(catalog.history("a", "all").await, Ok(vec![]));
+    assert_eq!(catalog.history("a", "2026-03-01").await, Ok(vec![]));
     assert_eq!(catalog.partitions("x").await, Ok(vec![]));
     // A table that is known does not count: it has to be among those given.
-    let known = catalog.publish(&[], &[partition("a", "all", "r2")]).await;
+    let known = catalog.publish(&[], &[partition("a", "2026-03-01", "r2")]).await;
     assert_eq!(kind(known), FailureKind::Usage);
 }
 

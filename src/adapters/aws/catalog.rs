@@ -64,14 +64,17 @@ pub struct GlueCatalog {
 }
 
 impl GlueCatalog {
-    /// A catalog in the target's database, which is made when the first table is. Sends nothing.
-    pub fn new(session: &AwsSession) -> Self {
-        Self {
+    /// A catalog in the target's database, which is made when the first table is. No request is
+    /// sent.
+    ///
+    /// Errors: as of [`lake_store`](super::lake_store).
+    pub fn new(session: &AwsSession) -> Outcome<Self> {
+        Ok(Self {
             glue: Glue::new(session),
-            manifests: Manifests::new(session.s3(), session.target()),
+            manifests: Manifests::new(session)?,
             lake: session.target().lake.clone(),
             publishing: Arc::default(),
-        }
+        })
     }
 
     /// Those of a table's partitions that recctl made visible, in no order.

@@ -19,19 +19,20 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     };
     grants.add(
         "S3Read",
-        "data sets and models that jobs are given",
+        "data sets, models and settings that jobs are given, and their checkpoints",
         &["s3:GetObject"],
-        vec![below("datasets"), below("models")],
+        vec![below("datasets"), below("models"), below("sagemaker")],
         vec![],
     );
     grants.add(
         "S3Write",
         "models and what they recommend",
         &["s3:AbortMultipartUpload", "s3:PutObject"],
-        vec![below("models"), below("scored")],
+        vec![below("sagemaker"), below("scored")],
         vec![],
     );
-    let prefixes = ["datasets", "models", "scored"].map(|at| format!("{}/*", target.lake.key(at)));
+    let prefixes = ["datasets", "models", "sagemaker", "scored"]
+        .map(|at| format!("{}/*", target.lake.key(at)));
     grants.add(
         "S3List",
         "the files of a channel",

@@ -6,8 +6,11 @@ use super::{Grants, condition, tagging};
 use crate::pipeline::target::{AwsTarget, RedshiftEndpoint, RedshiftOptions};
 use crate::ports::preflight::TASK_ROLE;
 
-/// What tags a job or a model as it is created.
+/// What tags a model as it is created; jobs are always tagged with what they are attempts of.
 const TAG: &str = "sagemaker:AddTags";
+
+/// The longest name of a model package group.
+const LONGEST_GROUP: usize = 63;
 
 /// Database and tables of the Data Catalog. Every call needs what it names and all above it.
 pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -61,17 +64,11 @@ pub(super) fn tables(uses: &Uses<'_>, target: &AwsTarget, place: &Place) -> Vec<
 /// Statements of the Redshift Data API, and as whom they are sent.
 pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
     let Some(redshift) = target.warehouse.as_ref().filter(|_| uses.warehouse) else { return };
-    let endpoint = match &redshift.endpoint {
-        RedshiftEndpoint::Workgroup(_) => workgroup(place),
-        RedshiftEndpoint::Cluster { cluster, .. } => {
-            place.arn("redshift", &format!("cluster:{cluster}"))
-        }
-    };
     grants.add(
         "RedshiftStatements",
         "loads into the warehouse",
-        &["redshift-data:BatchExecuteStatement", "redshift-data:ExecuteStatement"],
-        vec![endpoint],
+        &["redshift-data:BatchExecuteStatement"],
+        vec![endpoint(redshift, place)],
         vec![],
     );
     grants.add(
@@ -80,7 +77,6 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
         // not take up the statement of the one before it.
         "how statements went; AWS knows no resource for these",
         &[
-            "redshift-data:CancelStatement",
             "redshift-data:DescribeStatement",
             "redshift-data:GetStatementResult",
             "redshift-data:ListStatements",
@@ -126,6 +122,16 @@ fn login(grants: &mut Grants, redshift: &RedshiftOptions, place: &Place) {
     }
 }
 
+/// The workgroup or the cluster.
+fn endpoint(redshift: &RedshiftOptions, place: &Place) -> String {
+    match &redshift.endpoint {
+        RedshiftEndpoint::Workgroup(_) => workgroup(place),
+        RedshiftEndpoint::Cluster { cluster, .. } => {
+            place.arn("redshift", &format!("cluster:{cluster}"))
+        }
+    }
+}
+
 fn workgroup(place: &Place) -> String {
     place.arn("redshift-serverless", &format!("workgroup/{}", place.workgroup()))
 }
@@ -167,31 +173,25 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "SageMakerTraining",
         "models are fitted",
-        &tagging(
-            &[
-                "sagemaker:CreateTrainingJob",
-                "sagemaker:DescribeTrainingJob",
-                "sagemaker:StopTrainingJob",
-            ],
-            TAG,
-            target,
-        ),
+        &[
+            "sagemaker:AddTags",
+            "sagemaker:CreateTrainingJob",
+            "sagemaker:DescribeTrainingJob",
+            "sagemaker:StopTrainingJob",
+        ],
         training,
         vec![],
     );
     grants.add(
         "SageMakerTuning",
         "hyperparameters are searched",
-        &tagging(
-            &[
-                "sagemaker:CreateHyperParameterTuningJob",
-                "sagemaker:DescribeHyperParameterTuningJob",
-                "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
-                "sagemaker:StopHyperParameterTuningJob",
-            ],
-            TAG,
-            target,
-        ),
+        &[
+            "sagemaker:AddTags",
+            "sagemaker:CreateHyperParameterTuningJob",
+            "sagemaker:DescribeHyperParameterTuningJob",
+            "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+            "sagemaker:StopHyperParameterTuningJob",
+        ],
         tuning,
         vec![],
     );
@@ -205,15 +205,12 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "SageMakerProcessing",
         "users are scored",
-        &tagging(
-            &[
-                "sagemaker:CreateProcessingJob",
-                "sagemaker:DescribeProcessingJob",
-                "sagemaker:StopProcessingJob",
-            ],
-            TAG,
-            target,
-        ),
+        &[
+            "sagemaker:AddTags",
+            "sagemaker:CreateProcessingJob",
+            "sagemaker:DescribeProcessingJob",
+            "sagemaker:StopProcessingJob",
+        ],
         processing,
         vec![],
     );
@@ -222,8 +219,8 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         let mut groups_and_versions = Vec::new();
         for (pipeline, step) in &uses.selections {
             let group: String = format!("{pipeline}-{step}").replace('_', "-");
-            let group: String = group.chars().take(63).collect();
-            let group = format!("{}{group}", registry.group_prefix);
+            let group: String = group.chars().take(LONGEST_GROUP).collect();
+            let group = group_names(&format!("{}{group}", registry.group_prefix));
             groups_and_versions.push(arn("model-package-group", &group));
             groups_and_versions.push(arn("model-package", &format!("{group}/*")));
         }
@@ -237,7 +234,6 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
                     "sagemaker:DescribeModelPackage",
                     "sagemaker:DescribeModelPackageGroup",
                     "sagemaker:ListModelPackages",
-                    "sagemaker:UpdateModelPackage",
                 ],
                 TAG,
                 target,
@@ -272,6 +268,15 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add("LogsEvents", why, &["logs:GetLogEvents"], streams, vec![]);
 }
 
+/// The name of a group, or what it begins with where a digest takes the place of its end.
+fn group_names(name: &str) -> String {
+    if name.len() <= LONGEST_GROUP {
+        return name.to_owned();
+    }
+    let head: String = name.chars().take(LONGEST_GROUP - 9).collect();
+    format!("{}-*", head.trim_end_matches('-'))
+}
+
 /// What `recctl doctor` reads beside.
 pub(super) fn for_doctor(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
     let task = place.role(TASK_ROLE);
@@ -288,6 +293,11 @@ pub(super) fn for_doctor(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarge
         roles,
         vec![],
     );
+    if let Some(redshift) = warehouse {
+        let why = "`SELECT 1`, with --deep";
+        let actions = &["redshift-data:ExecuteStatement"];
+        grants.add("RedshiftDoctor", why, actions, vec![endpoint(redshift, place)], vec![]);
+    }
     if trainer.is_none() {
         return;
     }

@@ -7,9 +7,10 @@ use crate::pipeline::target::{AwsTarget, Removal};
 
 /// What tags a table as it is created.
 const TAG: &str = "dynamodb:TagResource";
-/// Folders of the lake that a run writes into: what steps make, lists of files for COPY, and the
-/// catalog's notes. Raw input is not among them.
-const WRITTEN: [&str; 6] = ["tables", "datasets", "models", "scored", "manifests", "_recctl"];
+/// Folders of the lake that a run writes into: what steps make, lists of files for COPY, what jobs
+/// leave, and what the catalog and the registry note down. Raw input is not among them.
+const WRITTEN: [&str; 8] =
+    ["tables", "datasets", "models", "scored", "manifests", "sagemaker", "registry", "_recctl"];
 
 /// Objects of the lake and of sources.
 pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -97,8 +98,6 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
         "runs, ledger, decisions and the lease; transactions are allowed by what they hold",
         &tagging(
             &[
-                "dynamodb:BatchGetItem",
-                "dynamodb:BatchWriteItem",
                 "dynamodb:ConditionCheckItem",
                 "dynamodb:CreateTable",
                 "dynamodb:DeleteItem",
@@ -106,6 +105,7 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
                 "dynamodb:GetItem",
                 "dynamodb:PutItem",
                 "dynamodb:Query",
+                "dynamodb:UpdateContinuousBackups",
                 "dynamodb:UpdateItem",
             ],
             TAG,

@@ -1,16 +1,17 @@
 //! One generation of a partition as an object of the lake.
 
-use aws_sdk_s3::Client;
-use aws_sdk_s3::primitives::ByteStream;
-use aws_sdk_s3::types::{RequestPayer, ServerSideEncryption};
+use std::sync::Arc;
+
 use chrono::{DateTime, Utc};
 use futures::StreamExt;
+use object_store::ObjectStore;
+use object_store::path::Path as StorePath;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::super::error;
+use super::super::{AwsSession, Bucket, Precondition, lake_store};
 use crate::pipeline::interval::LogicalDate;
-use crate::pipeline::target::{AwsTarget, Encryption};
+use crate::pipeline::target::S3Location;
 use crate::ports::{FileEntry, PartitionEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -71,47 +72,22 @@ impl Draft {
 /// The manifests of a lake.
 #[derive(Debug, Clone)]
 pub(super) struct Manifests {
-    client: Client,
-    target: AwsTarget,
+    bucket: Bucket,
+    lake: S3Location,
+    store: Arc<dyn ObjectStore>,
 }
 
 impl Manifests {
-    pub(super) fn new(client: Client, target: &AwsTarget) -> Self {
-        Self { client, target: target.clone() }
-    }
-
-    fn payer(&self) -> Option<RequestPayer> {
-        self.target.s3.requester_pays.then_some(RequestPayer::Requester)
+    pub(super) fn new(session: &AwsSession) -> Outcome<Self> {
+        let lake = session.target().lake.clone();
+        let bucket = Bucket::new(session, &lake.bucket);
+        Ok(Self { bucket, lake, store: lake_store(session)? })
     }
 
     /// Writes one. Writing it again changes nothing.
     pub(super) async fn write(&self, draft: &Draft) -> Outcome<()> {
-        let lake = &self.target.lake;
-        let mut request = self
-            .client
-            .put_object()
-            .bucket(&lake.bucket)
-            .key(lake.key(&draft.path))
-            .content_type("application/json")
-            .set_request_payer(self.payer())
-            .body(ByteStream::from(draft.text.clone().into_bytes()));
-        match &self.target.s3.encryption {
-            None => {}
-            Some(Encryption::S3) => {
-                request = request.server_side_encryption(ServerSideEncryption::Aes256);
-            }
-            Some(Encryption::Kms(key)) => {
-                request =
-                    request.server_side_encryption(ServerSideEncryption::AwsKms).ssekms_key_id(key);
-            }
-        }
-        match request.send().await {
-            Ok(_) => Ok(()),
-            Err(failed) => {
-                let doing = format!("write the manifest `{}`", lake.url(&draft.path));
-                Err(error::failure(doing, &failed, |_| None))
-            }
-        }
+        let (key, bytes) = (self.lake.key(&draft.path), draft.text.clone().into_bytes());
+        self.bucket.put(&key, bytes, Precondition::Always).await.map(drop)
     }
 
     /// Reads one back; `None` if it was removed.
@@ -120,26 +96,11 @@ impl Manifests {
         path: &str,
         published: DateTime<Utc>,
     ) -> Outcome<Option<PartitionEntry>> {
-        let lake = &self.target.lake;
-        let url = lake.url(path);
-        let request = self
-            .client
-            .get_object()
-            .bucket(&lake.bucket)
-            .key(lake.key(path))
-            .set_request_payer(self.payer());
-        let answer = match request.send().await {
-            Ok(answer) => answer,
-            Err(failed) if error::code(&failed) == Some("NoSuchKey") => return Ok(None),
-            Err(failed) => {
-                return Err(error::failure(format!("read `{url}`"), &failed, |_| None));
-            }
+        let Some(stored) = self.bucket.get(&self.lake.key(path)).await? else { return Ok(None) };
+        let broken = |why: String| {
+            Failure::new(FailureKind::Input, format!("`{}` {why}", self.lake.url(path)))
         };
-        let bytes = answer.body.collect().await.map_err(|failed| {
-            Failure::new(FailureKind::Transient, format!("cannot read `{url}`: {failed}"))
-        })?;
-        let broken = |why: String| Failure::new(FailureKind::Input, format!("`{url}` {why}"));
-        let manifest: Manifest = serde_json::from_slice(&bytes.into_bytes())
+        let manifest: Manifest = serde_json::from_slice(&stored.bytes)
             .map_err(|error| broken(format!("is not a manifest: {error}")))?;
         if manifest.version > VERSION {
             return Err(broken("was written by a newer recctl".to_owned()));
@@ -164,31 +125,20 @@ impl Manifests {
         folder: &str,
         files: &[FileEntry],
     ) -> Outcome<Option<String>> {
-        let lake = &self.target.lake;
-        let prefix = format!("{}/", lake.key(folder));
-        let mut pages = self
-            .client
-            .list_objects_v2()
-            .bucket(&lake.bucket)
-            .prefix(&prefix)
-            .set_request_payer(self.payer())
-            .into_paginator()
-            .send();
-        while let Some(page) = pages.next().await {
-            let page = page.map_err(|failed| {
-                error::failure(format!("list `{}`", lake.url(folder)), &failed, |_| None)
+        let prefix = StorePath::from(folder);
+        let mut objects = self.store.list(Some(&prefix));
+        while let Some(object) = objects.next().await {
+            let object = object.map_err(|error| {
+                let folder = self.lake.url(folder);
+                Failure::new(FailureKind::Transient, format!("cannot list `{folder}`: {error}"))
             })?;
-            for object in page.contents() {
-                let Some(rest) = object.key().and_then(|key| key.strip_prefix(&prefix)) else {
-                    continue;
-                };
-                // What Hive's readers take for no data.
-                let hidden = rest.split('/').any(|part| part.starts_with(['_', '.']));
-                let path = format!("{folder}/{rest}");
-                let known = files.iter().any(|file| file.path == path);
-                if !hidden && !known && object.size() != Some(0) {
-                    return Ok(Some(path));
-                }
+            let inside = object.location.prefix_match(&prefix);
+            // What Hive's readers take for no data.
+            let hidden = inside
+                .is_some_and(|mut parts| parts.any(|part| part.as_ref().starts_with(['_', '.'])));
+            let path = object.location.as_ref();
+            if !hidden && object.size > 0 && files.iter().all(|file| file.path != path) {
+                return Ok(Some(path.to_owned()));
             }
         }
         Ok(None)

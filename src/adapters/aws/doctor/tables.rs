@@ -53,7 +53,8 @@ async fn table(
     };
     if !has_our_keys(&description) {
         let what = "is not one of recctl's: its keys are not the texts `pk` and `sk`";
-        findings.push(Finding::fail(subject, what).hint("give the target another name of the table"));
+        findings
+            .push(Finding::fail(subject, what).hint("give the target another name of the table"));
         return None;
     }
     findings.push(match description.table_status() {
@@ -77,9 +78,8 @@ fn has_our_keys(table: &TableDescription) -> bool {
     };
     let is_text = |name| {
         let mut attributes = table.attribute_definitions().iter();
-        attributes.any(|it| {
-            it.attribute_name() == name && *it.attribute_type() == ScalarAttributeType::S
-        })
+        attributes
+            .any(|it| it.attribute_name() == name && *it.attribute_type() == ScalarAttributeType::S)
     };
     let is = |kind, name| named(kind) == Some(name) && is_text(name);
     is(KeyType::Hash, "pk") && is(KeyType::Range, "sk")

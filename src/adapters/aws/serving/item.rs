@@ -20,7 +20,7 @@ pub(super) const MAX_KEY_BYTES: usize = 2048;
 const UNIT_BYTES: usize = 1024;
 /// What DynamoDB's numbers hold besides zero; 38 digits are more than a score has. Same source.
 const SMALLEST: f64 = 1e-130;
-const LARGEST: f64 = 9.999_999_999_999_999e125;
+const LARGEST: f64 = 9.99e125;
 
 /// The key of the list.
 pub(super) const PK: &str = "pk";
