@@ -46,11 +46,8 @@ impl Cloud {
         let recorder = Recorder::start(&stack.ministack()).unwrap();
         sandbox.edit("pipelines.yaml", "s3://acme-rec/lake", &format!("s3://{bucket}/lake"));
         let project = compiled(&sandbox.project());
-        let mut config = sagemaker::Config::new(
-            env!("CARGO_BIN_EXE_recctl"),
-            &stack.ministack(),
-            &account,
-        );
+        let mut config =
+            sagemaker::Config::new(env!("CARGO_BIN_EXE_recctl"), &stack.ministack(), &account);
         config.suggest = suggest(&project);
         let sagemaker = SageMaker::start(config).unwrap();
         let redshift = RedshiftData::start(redshift_data::Config {

@@ -13,7 +13,8 @@ use crate::sandbox::{DAY, Sandbox};
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_serves() {
     let Some(stack) = stack::or_skip() else { return };
-    let cloud = Cloud::new(stack, tokio::task::spawn_blocking(Sandbox::prepared).await.unwrap()).await;
+    let cloud =
+        Cloud::new(stack, tokio::task::spawn_blocking(Sandbox::prepared).await.unwrap()).await;
     let arguments = ["run", "daily", "--date", DAY, "--threads", "2"];
     let ran = cloud.run(&arguments).await.ends_with(0);
     assert!(ran.stderr.contains("succeeded"), "{}", ran.stderr);
@@ -24,7 +25,8 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
 
     // Lists: the same, item by item.
     let embedded = LocalTarget::open(&cloud.sandbox.home()).unwrap().serving_store().await.unwrap();
-    let served = DynamoDbServingStore::new(&cloud.session(), std::sync::Arc::new(SystemClock)).unwrap();
+    let served =
+        DynamoDbServingStore::new(&cloud.session(), std::sync::Arc::new(SystemClock)).unwrap();
     let visible = |generations: Vec<recctl::ports::GenerationEntry>| {
         generations.into_iter().find(|one| one.visible).unwrap()
     };
@@ -52,7 +54,8 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
     for table in ["products", "users", "interactions", "item_popularity", "user_profiles"] {
         let count = format!("SELECT count(*) FROM {table}");
         let here: i64 = warehouse.query_row(&count, [], |row| row.get(0)).unwrap();
-        let there = cloud.redshift.query(&format!("SELECT count(*) FROM rec.{table}")).await.unwrap();
+        let there =
+            cloud.redshift.query(&format!("SELECT count(*) FROM rec.{table}")).await.unwrap();
         assert_eq!(there[0][0], Some(here.to_string()), "{table}");
     }
 
