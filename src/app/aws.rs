@@ -12,7 +12,7 @@ use super::{App, Opening, Target};
 use crate::adapters::absent::Absent;
 use crate::adapters::aws::{
     AwsSession, DynamoDbServingStore, DynamoDbStateStore, GlueCatalog, RedshiftWarehouse,
-    SageMakerRegistry, SageMakerTrainer, lake_store, s3_store,
+    SageMakerModelRegistry, SageMakerTrainer, lake_store, s3_store,
 };
 use crate::adapters::local::{LocalTarget, SystemClock, host_name};
 use crate::pipeline::target::AwsTarget;
@@ -56,7 +56,7 @@ impl App {
         };
         let registry: Option<Arc<dyn ModelRegistry>> =
             match target.trainer.as_ref().is_some_and(|trainer| trainer.registry.is_some()) {
-                true => Some(Arc::new(SageMakerRegistry::new(&session)?)),
+                true => Some(Arc::new(SageMakerModelRegistry::new(&session)?)),
                 false => None,
             };
         let serving: Arc<dyn ServingStore> = match target.serving {
@@ -64,7 +64,7 @@ impl App {
             None => Arc::new(Absent::new(&target.name, "serving")),
         };
         let services = Services {
-            catalog: Arc::new(GlueCatalog::new(&session)),
+            catalog: Arc::new(GlueCatalog::new(&session)?),
             warehouse,
             trainer,
             registry,

@@ -86,7 +86,7 @@ async fn footer(
         match reader.try_parse_sized(&bytes, size) {
             Ok(()) => {
                 let metadata = reader.finish().map_err(|error| unreadable(&error))?;
-                return Ok((LoadFile { path: file.path, bytes: size }, metadata));
+                return Ok((LoadFile { path: file.path.clone(), bytes: size }, metadata));
             }
             Err(ParquetError::NeedMoreData(needed)) if needed as u64 > wanted => {
                 wanted = needed as u64;
