@@ -54,11 +54,8 @@ impl App {
             Some(_) => Arc::new(SageMakerTrainer::new(&session)?),
             None => Arc::new(Absent::new(&target.name, "trainer")),
         };
-        let registry: Option<Arc<dyn ModelRegistry>> =
-            match target.trainer.as_ref().is_some_and(|trainer| trainer.registry.is_some()) {
-                true => Some(Arc::new(SageMakerModelRegistry::new(&session)?)),
-                false => None,
-            };
+        let registry = SageMakerModelRegistry::new(&session);
+        let registry = registry.map(|registry| Arc::new(registry) as Arc<dyn ModelRegistry>);
         let serving: Arc<dyn ServingStore> = match target.serving {
             Some(_) => Arc::new(DynamoDbServingStore::new(&session, Arc::clone(&clock))?),
             None => Arc::new(Absent::new(&target.name, "serving")),
