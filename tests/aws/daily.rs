@@ -43,7 +43,7 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
         assert_eq!(list(&served).await, list(&embedded).await, "{key}");
     }
     let anyone = ["recommend", "--anyone"];
-    let lines = |text: &str| text.lines().skip(1).map(str::to_owned).collect::<Vec<_>>();
+    let lines = |text: &str| text.lines().skip(2).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(
         lines(&cloud.run(&anyone).await.ends_with(0).stdout),
         lines(&cloud.sandbox.run(&anyone).ends_with(0).stdout),
