@@ -6,7 +6,7 @@ use super::Ended;
 use crate::app::App;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::target::{AwsTarget, Target};
-use crate::plan::permissions::{Place, Role, permissions, trust};
+use crate::plan::permissions::{Place, Role, Trust, permissions, trust};
 use crate::plan::policy::{Document, MAX_CHARACTERS, documents};
 use crate::ports::Grant;
 use crate::ports::preflight::{ACCOUNT, Purpose, REGION, TASK_ROLE, WORKGROUP};
@@ -131,7 +131,7 @@ fn whole(
     role: Role,
     grants: &[Grant],
     documents: &[Document],
-    trust: &serde_json::Value,
+    trust: &Trust,
 ) -> String {
     pretty(&json!({
         "version": 1,

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::ports::preflight::Grant;
 
 /// The version of the policy language.
-const VERSION: &str = "2012-10-17";
+pub const VERSION: &str = "2012-10-17";
 /// Characters of a managed policy, white space not counted.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_iam-quotas.html>
 pub const MAX_CHARACTERS: usize = 6_144;

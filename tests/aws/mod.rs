@@ -3,6 +3,7 @@
 mod athena;
 mod cloud;
 mod daily;
+mod doctor;
 mod glue;
 mod registry;
 mod s3;

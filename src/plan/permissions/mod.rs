@@ -13,6 +13,7 @@ mod uses;
 use serde::Serialize;
 
 pub use self::place::Place;
+pub use self::roles::{Trust, trust};
 pub use self::uses::Uses;
 
 use crate::pipeline::graph::Pipeline;
@@ -88,8 +89,6 @@ pub fn checklist(pipelines: &[&Pipeline], target: &AwsTarget, place: &Place) -> 
     }
 }
 
-pub use self::roles::trust;
-
 /// Parts that the pipelines use and the target does not have.
 fn gaps(uses: &Uses<'_>, target: &AwsTarget) -> Vec<Finding> {
     let subject = format!("target {}", target.name);
@@ -145,6 +144,16 @@ impl Grants {
             });
         }
     }
+}
+
+/// The actions, and the one that tags what is created if the target has tags.
+fn tagging(actions: &[&'static str], tag: &'static str, target: &AwsTarget) -> Vec<&'static str> {
+    let mut actions = actions.to_vec();
+    if !target.tags.is_empty() {
+        actions.push(tag);
+        actions.sort_unstable();
+    }
+    actions
 }
 
 fn condition(

@@ -1,5 +1,6 @@
 //! Roles that services take for recctl: what they are allowed, and whom they trust.
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::place::{Place, lake_key};
@@ -7,6 +8,7 @@ use super::storage::via;
 use super::uses::Uses;
 use super::{Grants, Role, condition, services};
 use crate::pipeline::target::{AwsTarget, RedshiftEndpoint};
+use crate::plan::policy::VERSION;
 
 /// What jobs do beside reading and writing the lake: pull the image, write logs and metrics.
 /// <https://docs.aws.amazon.com/sagemaker/latest/dg/sagemaker-roles.html>
@@ -17,19 +19,20 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     };
     grants.add(
         "S3Read",
-        "data sets and models that jobs are given",
+        "data sets, models and settings that jobs are given, and their checkpoints",
         &["s3:GetObject"],
-        vec![below("datasets"), below("models")],
+        vec![below("datasets"), below("models"), below("sagemaker")],
         vec![],
     );
     grants.add(
         "S3Write",
         "models and what they recommend",
         &["s3:AbortMultipartUpload", "s3:PutObject"],
-        vec![below("models"), below("scored")],
+        vec![below("sagemaker"), below("scored")],
         vec![],
     );
-    let prefixes = ["datasets", "models", "scored"].map(|at| format!("{}/*", target.lake.key(at)));
+    let prefixes = ["datasets", "models", "sagemaker", "scored"]
+        .map(|at| format!("{}/*", target.lake.key(at)));
     grants.add(
         "S3List",
         "the files of a channel",
@@ -108,20 +111,23 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
     if !uses.warehouse {
         return;
     }
-    let key = target.lake.key("tables");
+    let below = |folder: &str| {
+        place.bucket(&format!("{}/{}/*", target.lake.bucket, target.lake.key(folder)))
+    };
     grants.add(
         "S3Read",
         "files that are copied into the warehouse, and the lists that name them",
         &["s3:GetObject"],
-        vec![place.bucket(&format!("{}/{key}/*", target.lake.bucket))],
+        vec![below("manifests"), below("tables")],
         vec![],
     );
+    let prefixes = ["manifests", "tables"].map(|folder| format!("{}/*", target.lake.key(folder)));
     grants.add(
         "S3List",
         "the files of a table",
         &["s3:ListBucket"],
         vec![place.bucket(&target.lake.bucket)],
-        vec![condition("StringLikeIfExists", "s3:prefix", [format!("{key}/*")])],
+        vec![condition("StringLikeIfExists", "s3:prefix", prefixes)],
     );
     if let Some(key) = lake_key(target) {
         let (key, alias) = place.key(key);
@@ -182,28 +188,43 @@ pub(super) fn principals(role: Role, target: &AwsTarget) -> Vec<&'static str> {
     }
 }
 
-/// The trust policy of a role: who may take it. Services that act for this account only, so that
-/// nobody else's job or cluster can be given the role.
+/// A trust policy: who may take a role.
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct Trust {
+    version: &'static str,
+    statement: [TrustStatement; 1],
+}
+
+#[derive(Debug, Clone, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct TrustStatement {
+    effect: &'static str,
+    principal: Value,
+    action: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    condition: Option<Value>,
+}
+
+/// The trust policy of a role. A service may take it for this account only, so that nobody else's
+/// job or cluster can be given the role.
 /// <https://docs.aws.amazon.com/IAM/latest/UserGuide/confused-deputy.html>
-pub fn trust(role: Role, target: &AwsTarget, place: &Place) -> Value {
-    let services = principals(role, target);
-    let mut conditions = json!({"StringEquals": {"aws:SourceAccount": place.account()}});
-    if role == Role::Task {
-        let source = place.arn("ecs", "*");
-        conditions["ArnLike"] = json!({"aws:SourceArn": source});
-    }
-    let principal = match services.as_slice() {
+pub fn trust(role: Role, target: &AwsTarget, place: &Place) -> Trust {
+    let account = json!({"aws:SourceAccount": place.account()});
+    let condition = match role {
+        Role::Task => {
+            let source = json!({"aws:SourceArn": place.arn("ecs", "*")});
+            Some(json!({"ArnLike": source, "StringEquals": account}))
+        }
+        Role::Jobs => Some(json!({"StringEquals": account})),
+        // Redshift documents no source account for the roles that COPY takes.
+        Role::Warehouse => None,
+    };
+    let principal = match principals(role, target).as_slice() {
         [one] => json!({"Service": one}),
         several => json!({"Service": several}),
     };
-    let mut statement = json!({
-        "Effect": "Allow",
-        "Principal": principal,
-        "Action": "sts:AssumeRole",
-    });
-    // Redshift documents no source account for the roles that COPY takes.
-    if role != Role::Warehouse {
-        statement["Condition"] = conditions;
-    }
-    json!({"Version": "2012-10-17", "Statement": [statement]})
+    let statement =
+        TrustStatement { effect: "Allow", principal, action: "sts:AssumeRole", condition };
+    Trust { version: VERSION, statement: [statement] }
 }

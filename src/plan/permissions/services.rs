@@ -2,9 +2,15 @@
 
 use super::place::Place;
 use super::uses::Uses;
-use super::{Grants, condition};
+use super::{Grants, condition, tagging};
 use crate::pipeline::target::{AwsTarget, RedshiftEndpoint, RedshiftOptions};
 use crate::ports::preflight::TASK_ROLE;
+
+/// What tags a model as it is created; jobs are always tagged with what they are attempts of.
+const TAG: &str = "sagemaker:AddTags";
+
+/// The longest name of a model package group.
+const LONGEST_GROUP: usize = 63;
 
 /// Database and tables of the Data Catalog. Every call needs what it names and all above it.
 pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -20,10 +26,10 @@ pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, 
         "entries and partitions of the pipelines' tables",
         &[
             "glue:BatchCreatePartition",
+            "glue:BatchDeletePartition",
             "glue:BatchGetPartition",
             "glue:BatchUpdatePartition",
             "glue:CreateTable",
-            "glue:GetPartition",
             "glue:GetPartitions",
             "glue:GetTable",
             "glue:GetTables",
@@ -58,17 +64,11 @@ pub(super) fn tables(uses: &Uses<'_>, target: &AwsTarget, place: &Place) -> Vec<
 /// Statements of the Redshift Data API, and as whom they are sent.
 pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
     let Some(redshift) = target.warehouse.as_ref().filter(|_| uses.warehouse) else { return };
-    let endpoint = match &redshift.endpoint {
-        RedshiftEndpoint::Workgroup(_) => workgroup(place),
-        RedshiftEndpoint::Cluster { cluster, .. } => {
-            place.arn("redshift", &format!("cluster:{cluster}"))
-        }
-    };
     grants.add(
         "RedshiftStatements",
         "loads into the warehouse",
-        &["redshift-data:BatchExecuteStatement", "redshift-data:ExecuteStatement"],
-        vec![endpoint],
+        &["redshift-data:BatchExecuteStatement"],
+        vec![endpoint(redshift, place)],
         vec![],
     );
     grants.add(
@@ -77,7 +77,6 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
         // not take up the statement of the one before it.
         "how statements went; AWS knows no resource for these",
         &[
-            "redshift-data:CancelStatement",
             "redshift-data:DescribeStatement",
             "redshift-data:GetStatementResult",
             "redshift-data:ListStatements",
@@ -123,6 +122,16 @@ fn login(grants: &mut Grants, redshift: &RedshiftOptions, place: &Place) {
     }
 }
 
+/// The workgroup or the cluster.
+fn endpoint(redshift: &RedshiftOptions, place: &Place) -> String {
+    match &redshift.endpoint {
+        RedshiftEndpoint::Workgroup(_) => workgroup(place),
+        RedshiftEndpoint::Cluster { cluster, .. } => {
+            place.arn("redshift", &format!("cluster:{cluster}"))
+        }
+    }
+}
+
 fn workgroup(place: &Place) -> String {
     place.arn("redshift-serverless", &format!("workgroup/{}", place.workgroup()))
 }
@@ -153,8 +162,8 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
             streams.push(stream("TrainingJobs", &step.searches()));
         }
     }
-    let mut tagged: Vec<String> =
-        [&training, &tuning, &processing].into_iter().flatten().cloned().collect();
+    // Names of short steps begin alike.
+    trials.retain(|trial| !training.contains(trial));
     let groups = [("TrainingJobs", &training), ("ProcessingJobs", &processing)];
     let groups: Vec<String> = groups
         .into_iter()
@@ -165,6 +174,7 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         "SageMakerTraining",
         "models are fitted",
         &[
+            "sagemaker:AddTags",
             "sagemaker:CreateTrainingJob",
             "sagemaker:DescribeTrainingJob",
             "sagemaker:StopTrainingJob",
@@ -176,6 +186,7 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         "SageMakerTuning",
         "hyperparameters are searched",
         &[
+            "sagemaker:AddTags",
             "sagemaker:CreateHyperParameterTuningJob",
             "sagemaker:DescribeHyperParameterTuningJob",
             "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
@@ -195,6 +206,7 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         "SageMakerProcessing",
         "users are scored",
         &[
+            "sagemaker:AddTags",
             "sagemaker:CreateProcessingJob",
             "sagemaker:DescribeProcessingJob",
             "sagemaker:StopProcessingJob",
@@ -207,34 +219,26 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         let mut groups_and_versions = Vec::new();
         for (pipeline, step) in &uses.selections {
             let group: String = format!("{pipeline}-{step}").replace('_', "-");
-            let group: String = group.chars().take(63).collect();
-            let group = format!("{}{group}", registry.group_prefix);
+            let group: String = group.chars().take(LONGEST_GROUP).collect();
+            let group = group_names(&format!("{}{group}", registry.group_prefix));
             groups_and_versions.push(arn("model-package-group", &group));
             groups_and_versions.push(arn("model-package", &format!("{group}/*")));
         }
-        tagged.extend(groups_and_versions.iter().cloned());
         grants.add(
             "SageMakerRegistry",
             "winners are registered",
-            &[
-                "sagemaker:CreateModelPackage",
-                "sagemaker:CreateModelPackageGroup",
-                "sagemaker:DescribeModelPackage",
-                "sagemaker:DescribeModelPackageGroup",
-                "sagemaker:ListModelPackages",
-                "sagemaker:UpdateModelPackage",
-            ],
+            &tagging(
+                &[
+                    "sagemaker:CreateModelPackage",
+                    "sagemaker:CreateModelPackageGroup",
+                    "sagemaker:DescribeModelPackage",
+                    "sagemaker:DescribeModelPackageGroup",
+                    "sagemaker:ListModelPackages",
+                ],
+                TAG,
+                target,
+            ),
             groups_and_versions,
-            vec![],
-        );
-    }
-    if !target.tags.is_empty() {
-        let actions = &["sagemaker:AddTags"];
-        grants.add(
-            "SageMakerTags",
-            "what is created gets the target's tags",
-            actions,
-            tagged,
             vec![],
         );
     }
@@ -264,6 +268,15 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add("LogsEvents", why, &["logs:GetLogEvents"], streams, vec![]);
 }
 
+/// The name of a group, or what it begins with where a digest takes the place of its end.
+fn group_names(name: &str) -> String {
+    if name.len() <= LONGEST_GROUP {
+        return name.to_owned();
+    }
+    let head: String = name.chars().take(LONGEST_GROUP - 9).collect();
+    format!("{}-*", head.trim_end_matches('-'))
+}
+
 /// What `recctl doctor` reads beside.
 pub(super) fn for_doctor(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
     let task = place.role(TASK_ROLE);
@@ -280,6 +293,11 @@ pub(super) fn for_doctor(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarge
         roles,
         vec![],
     );
+    if let Some(redshift) = warehouse {
+        let why = "`SELECT 1`, with --deep";
+        let actions = &["redshift-data:ExecuteStatement"];
+        grants.add("RedshiftDoctor", why, actions, vec![endpoint(redshift, place)], vec![]);
+    }
     if trainer.is_none() {
         return;
     }

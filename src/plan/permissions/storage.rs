@@ -2,11 +2,15 @@
 
 use super::place::{Place, lake_key};
 use super::uses::{Uses, objects};
-use super::{Grants, condition};
+use super::{Grants, condition, tagging};
 use crate::pipeline::target::{AwsTarget, Removal};
 
-/// Folders of the lake that a run writes into. Raw input is not among them.
-pub(super) const WRITTEN: [&str; 4] = ["tables", "datasets", "models", "scored"];
+/// What tags a table as it is created.
+const TAG: &str = "dynamodb:TagResource";
+/// Folders of the lake that a run writes into: what steps make, lists of files for COPY, what jobs
+/// leave, and what the catalog and the registry note down. Raw input is not among them.
+const WRITTEN: [&str; 8] =
+    ["tables", "datasets", "models", "scored", "manifests", "sagemaker", "registry", "_recctl"];
 
 /// Objects of the lake and of sources.
 pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -92,18 +96,21 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
     grants.add(
         "DynamoDbState",
         "runs, ledger, decisions and the lease; transactions are allowed by what they hold",
-        &[
-            "dynamodb:BatchGetItem",
-            "dynamodb:BatchWriteItem",
-            "dynamodb:ConditionCheckItem",
-            "dynamodb:CreateTable",
-            "dynamodb:DeleteItem",
-            "dynamodb:DescribeTable",
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-        ],
+        &tagging(
+            &[
+                "dynamodb:ConditionCheckItem",
+                "dynamodb:CreateTable",
+                "dynamodb:DeleteItem",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateContinuousBackups",
+                "dynamodb:UpdateItem",
+            ],
+            TAG,
+            target,
+        ),
         vec![place.arn("dynamodb", &format!("table/{}", target.state.table))],
         vec![],
     );
@@ -112,18 +119,22 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
     grants.add(
         "DynamoDbServing",
         "generations of recommendations",
-        &[
-            "dynamodb:BatchGetItem",
-            "dynamodb:BatchWriteItem",
-            "dynamodb:ConditionCheckItem",
-            "dynamodb:CreateTable",
-            "dynamodb:DeleteItem",
-            "dynamodb:DescribeTable",
-            "dynamodb:GetItem",
-            "dynamodb:PutItem",
-            "dynamodb:Query",
-            "dynamodb:UpdateItem",
-        ],
+        &tagging(
+            &[
+                "dynamodb:BatchGetItem",
+                "dynamodb:BatchWriteItem",
+                "dynamodb:CreateTable",
+                "dynamodb:DeleteItem",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:Scan",
+                "dynamodb:UpdateItem",
+            ],
+            TAG,
+            target,
+        ),
         served.clone(),
         vec![],
     );
@@ -135,11 +146,6 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
             served.clone(),
             vec![],
         );
-    }
-    if !target.tags.is_empty() {
-        let mut tagged = served;
-        tagged.push(place.arn("dynamodb", &format!("table/{}", target.state.table)));
-        grants.add("DynamoDbTags", "tags of the tables", &["dynamodb:TagResource"], tagged, vec![]);
     }
 }
 

@@ -8,12 +8,12 @@ use super::identity::Principal;
 use super::{permissions, unread};
 use crate::ports::preflight::{Finding, Grant, RoleNeeds};
 
-/// Looks at one role.
+/// Looks at one role, and at what it is allowed if `grants` says what it needs.
 pub async fn check(
     session: &AwsSession,
     principal: &Principal,
     needs: &RoleNeeds,
-    grants: &[Grant],
+    grants: Option<&[Grant]>,
 ) -> Vec<Finding> {
     let path = needs.role.split_once(":role/").map_or(needs.role.as_str(), |(_, path)| path);
     let name = path.rsplit('/').next().unwrap_or(path);
@@ -33,7 +33,9 @@ pub async fn check(
         }
         Err(error) => {
             let mut findings = vec![unread(&subject, "look at the role", "iam:GetRole", error)];
-            findings.extend(permissions::of_role(session, &needs.role, name, grants).await);
+            if let Some(grants) = grants {
+                findings.extend(permissions::of_role(session, &needs.role, name, grants).await);
+            }
             return findings;
         }
     };
@@ -46,7 +48,9 @@ pub async fn check(
             None => Finding::unknown(&subject, "its trust policy was not told"),
         });
     }
-    findings.extend(permissions::of_role(session, &needs.role, name, grants).await);
+    if let Some(grants) = grants {
+        findings.extend(permissions::of_role(session, &needs.role, name, grants).await);
+    }
     findings
 }
 

@@ -1,7 +1,8 @@
 //! DynamoDB tables of state and of served lists.
 
 use aws_sdk_dynamodb::types::{
-    BillingMode, PointInTimeRecoveryStatus, TableDescription, TableStatus,
+    BillingMode, KeySchemaElement, KeyType, PointInTimeRecoveryStatus, ScalarAttributeType,
+    TableDescription, TableStatus,
 };
 
 use super::super::error::code;
@@ -50,6 +51,12 @@ async fn table(
             return None;
         }
     };
+    if !has_our_keys(&description) {
+        let what = "is not one of recctl's: its keys are not the texts `pk` and `sk`";
+        findings
+            .push(Finding::fail(subject, what).hint("give the target another name of the table"));
+        return None;
+    }
     findings.push(match description.table_status() {
         Some(TableStatus::Active | TableStatus::Updating) => {
             Finding::ok(subject, format!("is there, {}", mode(&description)))
@@ -61,6 +68,21 @@ async fn table(
         }
     });
     Some(description)
+}
+
+/// Whether its keys are those that tables of state and of served lists have.
+fn has_our_keys(table: &TableDescription) -> bool {
+    let named = |kind| {
+        let mut keys = table.key_schema().iter();
+        keys.find(|key| *key.key_type() == kind).map(KeySchemaElement::attribute_name)
+    };
+    let is_text = |name| {
+        let mut attributes = table.attribute_definitions().iter();
+        attributes
+            .any(|it| it.attribute_name() == name && *it.attribute_type() == ScalarAttributeType::S)
+    };
+    let is = |kind, name| named(kind) == Some(name) && is_text(name);
+    is(KeyType::Hash, "pk") && is(KeyType::Range, "sk")
 }
 
 /// Write units a second; none where every request is paid for by itself.

@@ -84,7 +84,7 @@ impl<'a> Pass<'a> {
     }
 
     async fn page(&self, segment: usize, start: Option<Attributes>) -> Outcome<(Page, Cursor)> {
-        let begin = Instant::now();
+        let mut refused = None;
         let limiter = &self.table.read;
         loop {
             // What a page costs is known afterwards, so that it is paid by the next one.
@@ -137,7 +137,7 @@ impl<'a> Pass<'a> {
                     if failure.kind != FailureKind::Transient {
                         return Err(failure);
                     }
-                    if now.duration_since(begin) > PATIENCE {
+                    if now.duration_since(*refused.get_or_insert(now)) > PATIENCE {
                         return Err(given_up(failure, PATIENCE));
                     }
                     lock(limiter).throttled(sent, false, rand::random(), now);

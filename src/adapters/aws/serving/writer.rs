@@ -122,7 +122,8 @@ where
     let send = &send;
     let mut queue = VecDeque::from(writes);
     let mut flying = FuturesUnordered::new();
-    let mut progress = Instant::now();
+    // Since when nothing but refusals came. Waiting for the rate is no refusal.
+    let mut refused = None;
     loop {
         // Less than a full batch waits for what those under way bring back.
         while flying.len() < IN_FLIGHT
@@ -157,7 +158,7 @@ where
                 answer.consumed.unwrap_or(done)
             }
             Err(failure) if failure.kind == FailureKind::Transient => {
-                if now.duration_since(progress) > patience {
+                if now.duration_since(*refused.get_or_insert(now)) > patience {
                     return Err(given_up(failure, patience));
                 }
                 0.0
@@ -172,7 +173,7 @@ where
             limiter.throttled(sent, batch.len() < whole, rand::random(), now);
         }
         if batch.len() < whole {
-            progress = now;
+            refused = None;
         }
         queue.extend(batch);
     }
@@ -256,7 +257,7 @@ mod tests {
             done.borrow_mut().extend(requests.iter().map(key));
             async move { Ok(Answer { left: rest, consumed: None }) }
         };
-        write_with(send, &fast(), writes(1_010, 1), SHORT).await.unwrap();
+        write_with(send, &fast(), writes(1_010, 1), PATIENCE).await.unwrap();
         let mut done = done.into_inner();
         assert_eq!(done.len(), 1_010);
         done.sort_unstable();
@@ -288,7 +289,7 @@ mod tests {
                 Ok(Answer { left: vec![], consumed: Some(25.0) })
             }
         };
-        write_with(send, &limiter, writes(100, 1), SHORT).await.unwrap();
+        write_with(send, &limiter, writes(100, 1), PATIENCE).await.unwrap();
         assert_eq!(*done.borrow(), 100);
         assert!(lock(&limiter).rate() < 6_000.0, "{limiter:?}");
     }
