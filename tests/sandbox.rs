@@ -58,6 +58,9 @@ impl Sandbox {
             ("pipelines.yaml", "reads: {interactions: 21d}", "reads: {interactions: 8d}"),
             ("jobs/als.yaml", "iterations: 10", "iterations: 3"),
             ("jobs/als.yaml", "trials: 6", "trials: 2"),
+            // One after the other: a service that tunes by itself need not wait for whole rounds.
+            ("jobs/als.yaml", "parallel: 2", "parallel: 1"),
+            ("jobs/item_knn.yaml", "parallel: 2", "parallel: 1"),
             ("jobs/item_knn.yaml", "trials: 4", "trials: 2"),
             ("jobs/item_knn.yaml", "[\"50\", \"200\"]", "[\"50\"]"),
         ] {
@@ -264,7 +267,7 @@ fn command(folder: &Path, arguments: &[&str]) -> Command {
 }
 
 #[track_caller]
-fn ran(mut command: Command) -> Ran {
+pub fn ran(mut command: Command) -> Ran {
     let output = command.output().unwrap();
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
     Ran {

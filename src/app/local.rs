@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
-use super::{App, Target};
+use super::{App, Opening, Target};
 use crate::adapters::local::{LocalTarget, SystemClock, host_name};
 use crate::query::lake::{Buckets, Lake};
 use crate::query::session::{Limits, QueryEngine};
@@ -15,11 +15,10 @@ use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 use crate::steps::context::Services;
 
 impl App {
-    /// Opens the embedded target. Creates its folders if `create`; otherwise one that is not there
-    /// is an error.
-    pub(super) async fn local_target(&self, create: bool) -> Outcome<Target> {
+    /// Opens the embedded target.
+    pub(super) async fn local_target(&self, opening: Opening) -> Outcome<Target> {
         let home = self.settings.home();
-        if !create && !home.is_dir() {
+        if opening == Opening::Existing && !home.is_dir() {
             let failure = Failure::new(
                 FailureKind::NotFound,
                 format!("there is no `{}` yet", home.display()),

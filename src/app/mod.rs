@@ -1,6 +1,7 @@
 //! The composition root: from settings to services. The only place that knows adapters.
 
 mod aws;
+mod doctor;
 mod local;
 mod tables;
 
@@ -37,6 +38,17 @@ pub struct App {
     pub mode: OutputMode,
     /// Whether standard error is coloured.
     pub colour: bool,
+}
+
+/// What opening a target is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Opening {
+    /// Work: what keeps the state is made if it is missing.
+    Create,
+    /// Looking: a target on which nothing was run yet is an error.
+    Existing,
+    /// Planning: a target on which nothing was run yet is an empty one.
+    Plan,
 }
 
 /// An opened target.
@@ -107,29 +119,20 @@ impl App {
         }
         match project.pipelines.get(name) {
             Some(pipeline) => Ok(Arc::new(pipeline.clone())),
-            None => {
-                let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
-                let failure =
-                    Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
-                Err(failure.with_hint(match nearest(name, names.iter().copied()) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => format!("pipelines.yaml has `{}`", names.join("`, `")),
-                }))
-            }
+            None => Err(unknown_pipeline(name, &project)),
         }
     }
 
-    /// Opens the target that the settings name. An embedded one gets its folders if `create`;
-    /// otherwise one that is not there is an error.
-    pub async fn target(&self, create: bool) -> Outcome<Target> {
+    /// Opens the target that the settings name.
+    pub async fn target(&self, opening: Opening) -> Outcome<Target> {
         if self.settings.target == LOCAL {
-            return self.local_target(create).await;
+            return self.local_target(opening).await;
         }
         // Only targets matter here: variables may be given to a command that does not say them.
         let project = self.project(&BTreeMap::new())?;
         match project.targets.get(&self.settings.target) {
-            Some(pipeline::target::Target::Local) => self.local_target(create).await,
-            Some(pipeline::target::Target::Aws(target)) => self.aws_target(target).await,
+            Some(pipeline::target::Target::Local) => self.local_target(opening).await,
+            Some(pipeline::target::Target::Aws(target)) => self.aws_target(target, opening).await,
             None => Err(unknown_target(&self.settings.target, &project)),
         }
     }
@@ -138,6 +141,16 @@ impl App {
     pub fn holder() -> String {
         format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())
     }
+}
+
+/// A pipeline that `pipelines.yaml` does not have.
+fn unknown_pipeline(name: &str, project: &Project) -> Failure {
+    let names: Vec<&str> = project.pipelines.keys().map(|name| name.as_str()).collect();
+    let failure = Failure::new(FailureKind::Usage, format!("unknown pipeline `{name}`"));
+    failure.with_hint(match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("{PROJECT_FILE} has `{}`", names.join("`, `")),
+    })
 }
 
 /// A target that `pipelines.yaml` does not have.

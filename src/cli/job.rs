@@ -24,7 +24,16 @@ enum Kind {
     /// Fit a model on the channels and write it to model/
     Train(Root),
     /// Make recommendations with the model in the channel `model`
-    Score(Root),
+    Score(Score),
+}
+
+#[derive(Debug, clap::Args)]
+struct Score {
+    #[command(flatten)]
+    root: Root,
+    /// Where a failure is told as well, such as /opt/ml/output/message in a SageMaker processing job
+    #[arg(long, value_name = "FILE")]
+    message: Option<PathBuf>,
 }
 
 #[derive(Debug, clap::Args)]
@@ -47,7 +56,9 @@ pub(super) async fn run(args: Args) -> Ended {
         let mut out = std::io::stdout().lock();
         match &args.kind {
             Kind::Train(Root { root }) => train(root, &mut out),
-            Kind::Score(Root { root }) => score_in(root, &mut out),
+            Kind::Score(Score { root: Root { root }, message }) => {
+                score_in(root, message.as_deref(), &mut out)
+            }
         }
     });
     done.map(|()| 0).map_err(|error| {
@@ -59,13 +70,20 @@ pub(super) async fn run(args: Args) -> Ended {
     })
 }
 
-/// Scores by the container's layout; a failure's text goes to `output/failure`.
-fn score_in(root: &Path, out: &mut dyn std::io::Write) -> Result<(), ModelError> {
+/// Scores by the container's layout; a failure's text goes to `output/failure`, and to `message`.
+fn score_in(
+    root: &Path,
+    message: Option<&Path>,
+    out: &mut dyn std::io::Write,
+) -> Result<(), ModelError> {
     let done = score_unguarded(root, out);
     if let Err(error) = &done {
         let text: String = error.chain().chars().take(1_024).collect();
         // That this note cannot be left must not hide the failure itself.
-        let _ = std::fs::write(root.join("output/failure"), text);
+        let _ = std::fs::write(root.join("output/failure"), &text);
+        if let Some(message) = message {
+            let _ = std::fs::write(message, &text);
+        }
     }
     done
 }

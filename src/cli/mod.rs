@@ -1,7 +1,9 @@
 //! The command line: one file per subcommand.
 
 mod completions;
+mod doctor;
 mod error;
+mod iam;
 mod job;
 mod query;
 mod recommend;
@@ -49,6 +51,8 @@ enum Command {
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
+    Doctor(doctor::Args),
+    Iam(iam::Args),
     Completions(completions::Args),
     Job(job::Args),
     /// `job train`, as SageMaker calls it: it starts a training image with the one argument `train`
@@ -71,6 +75,8 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Job(args) => block_on(&app, ending_at_once(job::run(args))),
         Command::Train(root) => block_on(&app, ending_at_once(job::run(job::Args::train(root)))),
+        Command::Iam(args) => iam::run(&args, &app),
+        Command::Doctor(args) => block_on(&app, ending_at_once(doctor::run(args, &app))),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
         Command::Recommend(args) => block_on(&app, ending_at_once(recommend::run(args, &app))),

@@ -4,7 +4,7 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Ended;
-use crate::app::{App, Target, open_tables};
+use crate::app::{App, Opening, Target, open_tables};
 use crate::pipeline::nearest::nearest;
 use crate::query::{analysis, scan};
 use crate::report::Table;
@@ -40,7 +40,7 @@ pub enum Format {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
-    let target = app.target(false).await?;
+    let target = app.target(Opening::Existing).await?;
     let session = open_tables(&target.services).await?;
     let mut stream = match scan::rows(&target.services.query, session, &args.sql).await {
         Ok(rows) => rows,

@@ -7,7 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 
 use super::Ended;
-use crate::app::{App, open_tables};
+use crate::app::{App, Opening, open_tables};
 use crate::pipeline::step::{ItemNames, StepKind};
 use crate::ports::ServedList;
 use crate::query::checks::quote;
@@ -58,7 +58,7 @@ enum Format {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
-    let target = app.target(false).await?;
+    let target = app.target(Opening::Existing).await?;
     let services = &target.services;
     let table = match &args.table {
         Some(table) => known_table(services, table).await?,

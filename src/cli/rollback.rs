@@ -1,7 +1,7 @@
 //! `recctl rollback`
 
 use super::Ended;
-use crate::app::App;
+use crate::app::{App, Opening};
 use crate::report::Table;
 use crate::run::failure::{Failure, FailureKind};
 
@@ -24,7 +24,7 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
-    let target = app.target(false).await?;
+    let target = app.target(Opening::Existing).await?;
     let serving = &target.services.serving;
     let generations = serving.generations(&args.table).await?;
     if generations.is_empty() {

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::signals::{Stop, end_at_once};
 use super::{Ended, error, sample};
-use crate::app::{App, Target};
+use crate::app::{App, Opening, Target};
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
@@ -114,7 +114,7 @@ async fn find(args: &Args, app: &App) -> Outcome<Subject> {
     let given: BTreeMap<String, String> = args.vars.iter().cloned().collect();
     let pipeline = app.pipeline(&args.pipeline, &given).await?;
     let pipeline = selected(&pipeline, &args.select)?;
-    let target = app.target(true).await?;
+    let target = app.target(if args.dry_run { Opening::Plan } else { Opening::Create }).await?;
     let date = match args.date {
         Some(date) => date,
         None => LogicalDate::new(target.services.clock.now().date_naive()).minus(1),

@@ -3,7 +3,7 @@
 use clap::Subcommand;
 
 use super::Ended;
-use crate::app::App;
+use crate::app::{App, Opening};
 use crate::report::Table;
 use crate::report::number::{bytes, count, duration};
 use crate::run::failure::{Failure, FailureKind};
@@ -34,7 +34,7 @@ enum What {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
-    let target = app.target(false).await?;
+    let target = app.target(Opening::Existing).await?;
     let state = &target.services.state;
     match args.what {
         None => {

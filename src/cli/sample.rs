@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::signals::Stop;
 use super::{Ended, error};
-use crate::app::{App, LocalTarget};
+use crate::app::{App, LocalTarget, Opening};
 use crate::pipeline::interval::LogicalDate;
 use crate::run::event::{EventSink, RunEvent};
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -52,7 +52,7 @@ pub struct Args {
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
     let stop = Stop::listen(app.reporter())?;
-    let target = app.target(true).await?;
+    let target = app.target(Opening::Create).await?;
     let Some(local) = &target.local else {
         let text = "the sample is made on the embedded target only";
         return Err(Failure::new(FailureKind::Usage, text).with_hint(

@@ -1,7 +1,7 @@
 //! `recctl tables`
 
 use super::Ended;
-use crate::app::App;
+use crate::app::{App, Opening};
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::query::content_hash::ContentHash;
 use crate::report::Table;
@@ -23,7 +23,7 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
-    let target = app.target(false).await?;
+    let target = app.target(Opening::Existing).await?;
     let catalog = &target.services.catalog;
     let Some(name) = args.table else {
         let mut table =

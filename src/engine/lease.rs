@@ -58,6 +58,11 @@ impl Held {
         Ok(Self { services: Arc::clone(services), lease, renewal: AbortOnDropHandle::new(renewal) })
     }
 
+    /// The lease.
+    pub(super) fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
     pub(super) async fn release(self) {
         drop(self.renewal);
         if let Err(failure) = self.services.state.release(&self.lease).await {

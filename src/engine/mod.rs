@@ -14,11 +14,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use self::lease::Held;
-use self::perform::Performer;
+use self::perform::{Identity, Performer};
 use crate::models::peak_bytes;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::StepKind;
 use crate::plan::{Action, Plan, Verdict};
+use crate::ports::Lease;
 use crate::run::event::{EventSink, FinishedUnit, PlannedUnit, RunEvent, RunSummary, Served, Unit};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, RunId, RunRecord, Status, StepRecord, StepReport};
@@ -61,7 +62,9 @@ pub async fn run(
     }
     let lease_name = format!("{}/{}", pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
-    let run = Run { services, pipeline, plan, id, options, events: Arc::clone(&events), cancel };
+    let lease = held.lease().clone();
+    let run =
+        Run { services, pipeline, plan, id, lease, options, events: Arc::clone(&events), cancel };
     let ended = run.carry_out().await;
     held.release().await;
     let (finished, failure) = ended?;
@@ -103,6 +106,7 @@ struct Run {
     pipeline: Arc<Pipeline>,
     plan: Plan,
     id: RunId,
+    lease: Lease,
     options: RunOptions,
     events: Arc<dyn EventSink>,
     cancel: CancellationToken,
@@ -118,7 +122,7 @@ struct Finished {
 
 impl Run {
     async fn carry_out(self) -> Outcome<(Finished, Option<Failure>)> {
-        let Self { services, pipeline, plan, id, options, events, cancel } = self;
+        let Self { services, pipeline, plan, id, lease, options, events, cancel } = self;
         let clock = std::time::Instant::now();
         let mut record = RunRecord {
             id: id.clone(),
@@ -136,8 +140,7 @@ impl Run {
             Arc::clone(&services),
             Arc::clone(&pipeline),
             &plan,
-            id.clone(),
-            options.forced,
+            Identity { run: id.clone(), lease, forced: options.forced },
             Arc::clone(&events),
             cancel.clone(),
         );

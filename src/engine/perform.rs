@@ -12,6 +12,7 @@ use crate::pipeline::name::Name;
 use crate::pipeline::step::StepKind;
 use crate::plan::demand::source_reads;
 use crate::plan::{Action, ActionKind, Plan, Verdict};
+use crate::ports::Lease;
 use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{LedgerRow, RunId, StepReport};
@@ -19,12 +20,20 @@ use crate::steps::context::{Made, Services, StepContext};
 use crate::steps::sql::SourceRead;
 use crate::steps::{load, publish, score, select, sql, train, tune};
 
+/// As which run work is done.
+pub(super) struct Identity {
+    pub(super) run: RunId,
+    /// Under which the ledger is written.
+    pub(super) lease: Lease,
+    /// Whether work is done again although nothing changed.
+    pub(super) forced: bool,
+}
+
 pub(super) struct Performer {
     services: Arc<Services>,
     pipeline: Arc<Pipeline>,
     date: LogicalDate,
-    run: RunId,
-    forced: bool,
+    identity: Identity,
     made: Arc<Made>,
     events: Arc<dyn EventSink>,
     cancel: CancellationToken,
@@ -37,8 +46,7 @@ impl Performer {
         services: Arc<Services>,
         pipeline: Arc<Pipeline>,
         plan: &Plan,
-        run: RunId,
-        forced: bool,
+        identity: Identity,
         events: Arc<dyn EventSink>,
         cancel: CancellationToken,
     ) -> Self {
@@ -50,7 +58,7 @@ impl Performer {
         }
         let made = Arc::new(Made::default());
         let date = plan.date;
-        Self { services, pipeline, date, run, forced, made, events, cancel, queries }
+        Self { services, pipeline, date, identity, made, events, cancel, queries }
     }
 
     pub(super) fn made(&self) -> &Made {
@@ -78,10 +86,11 @@ impl Performer {
             services: Arc::clone(&self.services),
             pipeline: Arc::clone(&self.pipeline),
             date: self.date,
-            run: self.run.clone(),
+            run: self.identity.run.clone(),
+            lease: self.identity.lease.clone(),
             unit: unit_of(action),
             fingerprint: action.fingerprint.digest(),
-            forced: self.forced,
+            forced: self.identity.forced,
             made: Arc::clone(&self.made),
             events: Arc::clone(&self.events),
             cancel: self.cancel.clone(),
@@ -106,7 +115,7 @@ impl Performer {
             StepKind::Score(step) => score::score(&context, name, step, &action.reads).await?,
             StepKind::Load(step) => load::load(&context, name, step).await?,
         };
-        self.services.state.put_ledger(&[self.row(action)]).await?;
+        self.services.state.put_ledger(&[self.row(action)], &self.identity.lease).await?;
         Ok(report)
     }
 
@@ -117,7 +126,7 @@ impl Performer {
         let report = publish::publish(context, action.partition, &tables).await?;
         let mut rows: Vec<LedgerRow> = queries.iter().map(|query| self.row(query)).collect();
         rows.push(self.row(action));
-        self.services.state.put_ledger(&rows).await?;
+        self.services.state.put_ledger(&rows, &self.identity.lease).await?;
         Ok(report)
     }
 
@@ -127,7 +136,7 @@ impl Performer {
             step: action.step.clone(),
             partition: action.partition,
             fingerprint: action.fingerprint.clone(),
-            run: self.run.clone(),
+            run: self.identity.run.clone(),
             done: self.services.clock.now(),
             output: self.made.output(&action.step).unwrap_or_default(),
         }
@@ -164,7 +173,7 @@ impl Performer {
                 tracing::warn!(%failure, "could not remove a file that nobody will see");
             }
         }
-        let scratch = self.services.scratch.join(self.run.as_str());
+        let scratch = self.services.scratch.join(self.identity.run.as_str());
         if let Err(error) = std::fs::remove_dir_all(&scratch)
             && error.kind() != std::io::ErrorKind::NotFound
         {

@@ -4,6 +4,8 @@
 
 pub mod demand;
 mod fingerprints;
+pub mod permissions;
+pub mod policy;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod preflight;
 pub mod registry;
 pub mod schema_change;
 pub mod serving;
@@ -15,6 +16,7 @@ pub mod warehouse;
 
 pub use catalog::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
 pub use clock::Clock;
+pub use preflight::{Checklist, Finding, FindingState, Grant, Preflight};
 pub use registry::{Approval, ModelEntry, ModelRegistry, ModelVersion};
 pub use serving::{GenerationEntry, RecommendedItem, ServedList, ServingItem, ServingStore};
 pub use state::{Lease, StateStore};

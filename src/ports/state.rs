@@ -3,14 +3,15 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::run::failure::Outcome;
+use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 
-/// The right to run a pipeline.
+/// The right to run a pipeline. What later runs rely on is only written under one that is still
+/// held: a holder that was taken over while it slept cannot spoil the work of the next.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lease {
     /// What is leased.
@@ -19,6 +20,25 @@ pub struct Lease {
     pub holder: String,
     /// Grows with every acquisition, so that a holder that was taken over can be told by it.
     pub fence: u64,
+}
+
+impl Lease {
+    /// The failure of a holder that lost its lease to another, or gave it back.
+    pub fn lost_to(&self, holder: Option<&str>) -> Failure {
+        let text = match holder {
+            Some(other) => format!("`{}` was taken over by `{other}`", self.name),
+            None => format!("`{}` is not leased any more", self.name),
+        };
+        Failure::new(FailureKind::Conflict, text)
+    }
+
+    /// The failure of somebody who wants a lease that `holder` has `until` then.
+    pub fn held_by(name: &str, holder: &str, until: DateTime<Utc>) -> Failure {
+        let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let text = format!("`{name}` is held by `{holder}` until {until}");
+        Failure::new(FailureKind::Conflict, text)
+            .with_hint("wait for it to end, or for its lease to run out")
+    }
 }
 
 /// Remembers what was done.
@@ -44,7 +64,10 @@ pub trait StateStore: Send + Sync {
 
     /// Writes rows of the ledger, all or none, each replacing the one of the same pipeline, step
     /// and partition.
-    async fn put_ledger(&self, rows: &[LedgerRow]) -> Outcome<()>;
+    ///
+    /// Errors: `Conflict` if the lease was taken over or given back, whatever its time; `Exhausted`
+    /// if they are more than the store writes at once.
+    async fn put_ledger(&self, rows: &[LedgerRow], lease: &Lease) -> Outcome<()>;
 
     /// The last decision of a selecting step before a date; `None` if there is none.
     async fn decision_before(
@@ -55,7 +78,15 @@ pub trait StateStore: Send + Sync {
     ) -> Outcome<Option<Decision>>;
 
     /// Writes a decision, replacing the one of the same pipeline, step and date.
-    async fn put_decision(&self, pipeline: &Name, step: &Name, decision: &Decision) -> Outcome<()>;
+    ///
+    /// Errors: `Conflict` if the lease was taken over or given back, whatever its time.
+    async fn put_decision(
+        &self,
+        pipeline: &Name,
+        step: &Name,
+        decision: &Decision,
+        lease: &Lease,
+    ) -> Outcome<()>;
 
     /// Takes the lease if nobody holds it, or its holder's time is up or its process is known to
     /// be dead. Taking it again as the same holder renews it.

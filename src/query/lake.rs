@@ -9,6 +9,7 @@ use object_store::path::Path as StorePath;
 use object_store::{ObjectMeta, ObjectStore, ObjectStoreExt};
 
 use super::raw::reader::RawFile;
+use super::store_error;
 use crate::pipeline::interval::Partition;
 use crate::pipeline::source::Source;
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -68,17 +69,15 @@ impl Lake {
         let folder = text.ends_with('/');
         let Place { store, path, shown, root } = self.place(&text).await?;
         let failed = |error: object_store::Error| {
-            let kind = match is_denied(&error) {
-                true => FailureKind::Denied,
-                false => FailureKind::Transient,
-            };
-            Failure::new(kind, format!("cannot list `{shown}`: {error}"))
+            let words = store_error::words(&error);
+            Failure::new(store_error::kind(&error), format!("cannot list `{shown}`: {words}"))
         };
         let mut metas: Vec<ObjectMeta> = if folder {
             store.list(Some(&path)).try_collect().await.map_err(failed)?
         } else {
             match store.head(&path).await {
-                Ok(meta) => vec![meta],
+                // Stores below a prefix tell the whole path of a single file.
+                Ok(meta) => vec![ObjectMeta { location: path.clone(), ..meta }],
                 Err(object_store::Error::NotFound { .. }) => Vec::new(),
                 Err(error) => return Err(failed(error)),
             }
@@ -198,23 +197,10 @@ impl Lake {
 
 /// Makes a [`Failure`] of a store's error.
 pub fn store_failure(doing: &str, path: &str, error: &object_store::Error) -> Failure {
-    let kind = match error {
-        object_store::Error::NotFound { .. } => FailureKind::NotFound,
-        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
-            FailureKind::Conflict
-        }
-        object_store::Error::InvalidPath { .. } => FailureKind::Usage,
-        error if is_denied(error) => FailureKind::Denied,
-        _ => FailureKind::Transient,
-    };
-    Failure::new(kind, format!("cannot {doing} `{path}` in the lake: {error}"))
-}
-
-/// Whether a store's error says that credentials are missing or do not allow it.
-pub fn is_denied(error: &object_store::Error) -> bool {
-    matches!(
-        error,
-        object_store::Error::PermissionDenied { .. } | object_store::Error::Unauthenticated { .. }
+    let kind = store_error::kind(error);
+    Failure::new(
+        kind,
+        format!("cannot {doing} `{path}` in the lake: {}", store_error::words(error)),
     )
 }
 

@@ -10,5 +10,6 @@ pub mod published;
 pub mod raw;
 pub mod scan;
 pub mod session;
+mod store_error;
 pub mod upload;
 pub mod write;

@@ -15,8 +15,9 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
 
-use super::lake::{LAKE_URL, Lake, is_denied};
+use super::lake::{LAKE_URL, Lake};
 use super::raw;
+use super::store_error;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// What queries may use.
@@ -175,8 +176,11 @@ pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
             FailureKind::Usage
         }
         DataFusionError::Internal(_) => FailureKind::Internal,
-        DataFusionError::ObjectStore(error) if is_denied(error) => FailureKind::Denied,
-        DataFusionError::ObjectStore(_) | DataFusionError::IoError(_) => FailureKind::Transient,
+        DataFusionError::ObjectStore(error) => {
+            let text = format!("cannot {doing}: {}", store_error::words(error));
+            return Failure::new(store_error::kind(error), text);
+        }
+        DataFusionError::IoError(_) => FailureKind::Transient,
         _ => FailureKind::Step,
     };
     let root = error.find_root().message().into_owned();

@@ -13,8 +13,8 @@ use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::WarehouseLayout;
 use crate::ports::{
-    Catalog, Clock, ModelRegistry, PartitionEntry, ServingStore, StateStore, TableEntry, Trainer,
-    Warehouse,
+    Catalog, Clock, Lease, ModelRegistry, PartitionEntry, ServingStore, StateStore, TableEntry,
+    Trainer, Warehouse,
 };
 use crate::query::catalog_schema;
 use crate::query::published::PublishedTable;
@@ -142,6 +142,8 @@ pub struct StepContext {
     pub date: LogicalDate,
     /// The run.
     pub run: RunId,
+    /// The run's right to do this.
+    pub lease: Lease,
     /// What is being done.
     pub unit: Unit,
     /// Digest of what the result is made from.

@@ -87,7 +87,8 @@ pub async fn select(
         test_days: (cuts.test.first, cuts.test.last),
     };
     register(context, name, &decision, &metrics).await?;
-    context.services.state.put_decision(&context.pipeline.name, name, &decision).await?;
+    let (state, pipeline) = (&context.services.state, &context.pipeline.name);
+    state.put_decision(pipeline, name, &decision, &context.lease).await?;
     context.made.put_output(name, to_value(&decision)?);
     Ok(StepReport {
         note: Some(format!("{role} {}: {}", decision.winner_name, describe(&decision.winner))),

@@ -1,3 +1,15 @@
+//! The AWS adapters against what stands in for AWS.
+
 mod athena;
+mod cloud;
+mod daily;
+mod doctor;
 mod glue;
-mod session;
+mod registry;
+mod s3;
+mod serving;
+pub mod session;
+mod state;
+mod trainer;
+mod tuning;
+mod warehouse;

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 14] = [
     &[],
     &["run"],
     &["sample"],
@@ -12,6 +12,8 @@ const COMMANDS: [&[&str]; 12] = [
     &["runs", "show"],
     &["tables"],
     &["query"],
+    &["doctor"],
+    &["iam"],
     &["completions"],
     &["job"],
     &["job", "train"],

@@ -3,4 +3,5 @@
 mod container;
 mod exit_codes;
 mod help;
+pub mod iam;
 mod streams;

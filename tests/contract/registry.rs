@@ -5,7 +5,7 @@ use recctl::ports::{ModelEntry, ModelRegistry};
 
 use super::at;
 
-fn model(group: &str, artifact: &str, seconds: i64) -> ModelEntry {
+pub fn model(group: &str, artifact: &str, seconds: i64) -> ModelEntry {
     ModelEntry {
         group: group.to_owned(),
         artifact: artifact.to_owned(),

@@ -5,7 +5,7 @@ use recctl::adapters::local::{SqliteStateStore, host_name};
 use recctl::pipeline::estimate::Estimate;
 use recctl::pipeline::fingerprint::Fingerprint;
 use recctl::pipeline::interval::Partition;
-use recctl::ports::StateStore;
+use recctl::ports::{Lease, StateStore};
 use recctl::run::failure::{Failure, FailureKind};
 use recctl::run::record::{
     Decision, LedgerRow, ModelRecord, ModelResult, RunId, RunRecord, Status, StepRecord, StepReport,
@@ -15,7 +15,7 @@ use super::{at, day, kind, name};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-fn run(id: &str, started: i64) -> RunRecord {
+pub fn run(id: &str, started: i64) -> RunRecord {
     RunRecord {
         id: RunId::from_text(id),
         pipeline: name("daily"),
@@ -42,7 +42,7 @@ fn step(step: &str, partition: Partition, started: i64) -> StepRecord {
     }
 }
 
-fn ledger_row(step: &str, date: &str, run: &str) -> LedgerRow {
+pub fn ledger_row(step: &str, date: &str, run: &str) -> LedgerRow {
     LedgerRow {
         pipeline: name("daily"),
         step: name(step),
@@ -86,6 +86,7 @@ pub async fn state_store_contract(open: impl AsyncFn(&str) -> Arc<dyn StateStore
     ledger(&*open("ledger").await, &*open("ledger").await).await;
     decisions(&*open("decisions").await).await;
     lease(&*open("lease").await, &*open("lease").await).await;
+    fencing(&*open("fencing").await, &*open("fencing").await).await;
     lease_race(open("race").await, open("race").await).await;
 }
 
@@ -136,16 +137,21 @@ async fn steps(store: &dyn StateStore) {
     assert_eq!(store.steps(&RunId::from_text("r3")).await, Ok(vec![]));
 }
 
+async fn held(store: &dyn StateStore) -> Lease {
+    store.acquire("daily", "one/1/a", MINUTE, at(0)).await.unwrap()
+}
+
 async fn ledger(store: &dyn StateStore, other: &dyn StateStore) {
-    let daily = name("daily");
+    let (daily, lease) = (name("daily"), held(store).await);
     assert_eq!(store.ledger(&daily).await, Ok(vec![]));
-    store.put_ledger(&[]).await.unwrap();
+    store.put_ledger(&[], &lease).await.unwrap();
     let rows = [ledger_row("a", "2026-03-01", "r1"), ledger_row("a", "2026-03-02", "r1")];
-    store.put_ledger(&rows).await.unwrap();
+    store.put_ledger(&rows, &lease).await.unwrap();
     let weekly = LedgerRow { pipeline: name("weekly"), ..rows[0].clone() };
     let replaced = ledger_row("a", "2026-03-02", "r2");
     let added = ledger_row("b", "2026-03-02", "r2");
-    store.put_ledger(&[replaced.clone(), added.clone(), weekly.clone()]).await.unwrap();
+    let three = [replaced.clone(), added.clone(), weekly.clone()];
+    store.put_ledger(&three, &lease).await.unwrap();
     let mut all = other.ledger(&daily).await.unwrap();
     all.sort_by_key(|row| (row.step.clone(), row.partition));
     assert_eq!(all, [rows[0].clone(), replaced, added]);
@@ -153,18 +159,19 @@ async fn ledger(store: &dyn StateStore, other: &dyn StateStore) {
 }
 
 async fn decisions(store: &dyn StateStore) {
-    let (daily, select) = (name("daily"), name("winner"));
+    let (daily, select, lease) = (name("daily"), name("winner"), held(store).await);
+    let put = async |decision| store.put_decision(&daily, &select, &decision, &lease).await;
     let before = async |date| store.decision_before(&daily, &select, day(date)).await.unwrap();
     assert_eq!(before("2026-03-01").await, None);
     for (date, winner) in [("2026-03-03", "als"), ("2026-02-28", "item_knn")] {
-        store.put_decision(&daily, &select, &decision(date, winner)).await.unwrap();
+        put(decision(date, winner)).await.unwrap();
     }
     assert_eq!(before("2026-02-28").await, None);
     assert_eq!(before("2026-03-01").await, Some(decision("2026-02-28", "item_knn")));
     // Before, not at.
     assert_eq!(before("2026-03-03").await, Some(decision("2026-02-28", "item_knn")));
     assert_eq!(before("2027-01-01").await, Some(decision("2026-03-03", "als")));
-    store.put_decision(&daily, &select, &decision("2026-03-03", "bpr")).await.unwrap();
+    put(decision("2026-03-03", "bpr")).await.unwrap();
     assert_eq!(before("2027-01-01").await, Some(decision("2026-03-03", "bpr")));
     for (pipeline, step) in [("daily", "other"), ("weekly", "winner")] {
         let found = store.decision_before(&name(pipeline), &name(step), day("2027-01-01")).await;
@@ -218,6 +225,52 @@ async fn lease(store: &dyn StateStore, other: &dyn StateStore) {
     other.release(&second).await.unwrap();
     other.renew(&fourth, MINUTE, at(1000)).await.unwrap();
     assert_eq!(kind(other.renew(&second, MINUTE, at(1000)).await), FailureKind::Conflict);
+}
+
+/// Only who holds the lease writes what later runs rely on.
+async fn fencing(store: &dyn StateStore, other: &dyn StateStore) {
+    let (daily, winner) = (name("daily"), name("winner"));
+    let write = async |store: &dyn StateStore, lease: &Lease, run: &str| {
+        let rows = [ledger_row("a", "2026-03-01", run), ledger_row("b", "2026-03-01", run)];
+        let ledger = store.put_ledger(&rows, lease).await;
+        let decided = decision("2026-03-01", run);
+        assert_eq!(store.put_decision(&daily, &winner, &decided, lease).await, ledger);
+        ledger
+    };
+    let refused = |written: Result<(), Failure>, text: &str| {
+        let failure = written.unwrap_err();
+        assert_eq!((failure.kind, failure.message.as_str()), (FailureKind::Conflict, text));
+    };
+    let known = async || {
+        let ledger = store.ledger(&daily).await.unwrap();
+        let decided = store.decision_before(&daily, &winner, day("2026-03-02")).await.unwrap();
+        let mut runs: Vec<_> = ledger.iter().map(|row| row.run.to_string()).collect();
+        runs.extend(decided.map(|decision| decision.winner_name));
+        runs
+    };
+    let nobody = Lease { name: "daily".to_owned(), holder: "one/1/a".to_owned(), fence: 1 };
+    refused(write(store, &nobody, "r0").await, "`daily` is not leased any more");
+    assert_eq!(known().await, [""; 0]);
+
+    let first = store.acquire("daily", "one/1/a", MINUTE, at(0)).await.unwrap();
+    write(store, &first, "r1").await.unwrap();
+    // Taken over while it slept.
+    let second = other.acquire("daily", "two/2/b", MINUTE, at(60)).await.unwrap();
+    refused(write(store, &first, "r2").await, "`daily` was taken over by `two/2/b`");
+    assert_eq!(known().await, ["r1", "r1", "r1"]);
+    write(other, &second, "r3").await.unwrap();
+    assert_eq!(known().await, ["r3", "r3", "r3"]);
+    // Given back; and taken again by the first, which does not bring its first lease back.
+    other.release(&second).await.unwrap();
+    refused(write(other, &second, "r4").await, "`daily` is not leased any more");
+    let third = store.acquire("daily", "one/1/a", MINUTE, at(70)).await.unwrap();
+    refused(write(store, &first, "r5").await, "`daily` was taken over by `one/1/a`");
+    assert_eq!(known().await, ["r3", "r3", "r3"]);
+    write(store, &third, "r6").await.unwrap();
+    // That its time is up matters only if somebody else came.
+    store.renew(&third, Duration::ZERO, at(80)).await.unwrap();
+    write(store, &third, "r7").await.unwrap();
+    assert_eq!(known().await, ["r7", "r7", "r7"]);
 }
 
 /// Of two that want a free lease exactly one gets it.

@@ -30,11 +30,16 @@ pub trait TrainerTarget {
     async fn files(&self, folder: &str) -> Vec<String>;
     /// How often a job's program was started.
     async fn starts(&self, name: &str) -> usize;
+    /// How many characters of the program's own words reach a failure.
+    fn longest_reason(&self) -> usize {
+        1_024
+    }
 }
 
 const LONG: Duration = Duration::from_secs(60);
 
-fn request(name: &str, kind: JobKind, behaviour: &str) -> JobRequest {
+/// A job that does what `behaviour` says.
+pub fn request(name: &str, kind: JobKind, behaviour: &str) -> JobRequest {
     JobRequest {
         name: name.to_owned(),
         kind,
@@ -123,7 +128,7 @@ async fn fails(target: &dyn TrainerTarget, trainer: &dyn Trainer) {
         trainer.submit(&job).await.unwrap();
         let status = trainer.wait("fail", LONG).await.unwrap();
         let JobState::Failed { reason, last_lines } = status.state else { panic!("{status:?}") };
-        assert_eq!(reason, "é".repeat(1_024));
+        assert_eq!(reason, "é".repeat(target.longest_reason()));
         let expected: Vec<String> = (11..=30).map(|n| format!("line {n}")).collect();
         assert_eq!(last_lines, expected);
         assert_eq!(target.starts("fail").await, attempt);
@@ -170,7 +175,7 @@ async fn takes_too_long(trainer: &dyn Trainer) {
 }
 
 /// The program, as a shell script.
-const PROGRAM: &str = r#"#!/bin/sh
+pub const PROGRAM: &str = r#"#!/bin/sh
 root="$4"
 echo started >> "$root/../../../../starts-$TRAINING_JOB_NAME"
 behaviour() { grep -q "\"behaviour\": \"$1\"" "$root/input/config/hyperparameters.json"; }

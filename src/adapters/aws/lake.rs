@@ -46,12 +46,15 @@ pub fn s3_store(session: &AwsSession, bucket: &str) -> Outcome<Arc<dyn ObjectSto
     let failed = |error: object_store::Error| {
         Failure::new(FailureKind::Usage, format!("cannot open bucket `{bucket}`: {error}"))
     };
+    let options = ClientOptions::new()
+        .with_allow_http(endpoint.starts_with("http://"))
+        .with_connect_timeout(CONNECT_TIMEOUT)
+        .with_timeout_disabled();
     // Each body is signed with its SHA-256, which S3 checks: an extra checksum would tell nothing
     // new about the way there.
     let mut builder = AmazonS3Builder::new()
         .with_bucket_name(bucket)
         .with_region(session.region())
-        .with_allow_http(endpoint.starts_with("http://"))
         .with_endpoint(endpoint)
         // Only says that the endpoint names the bucket already, be it in the host or in the path.
         .with_virtual_hosted_style_request(true)
@@ -63,9 +66,7 @@ pub fn s3_store(session: &AwsSession, bucket: &str) -> Outcome<Arc<dyn ObjectSto
             retry_timeout: RETRY_WINDOW,
             ..RetryConfig::default()
         })
-        .with_client_options(
-            ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout_disabled(),
-        )
+        .with_client_options(options)
         .with_http_connector(PatientConnector);
     builder = match &s3.encryption {
         None => builder,

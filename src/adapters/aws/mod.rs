@@ -3,14 +3,26 @@
 
 mod bucket;
 mod catalog;
+mod doctor;
 mod error;
 mod lake;
+mod registry;
+mod serving;
 mod session;
+mod state;
+mod trainer;
+mod warehouse;
 
 pub use bucket::{Bucket, PartSizes, Precondition, Stored};
 pub use catalog::GlueCatalog;
+pub use doctor::AwsPreflight;
 pub use lake::{lake_store, s3_store};
+pub use registry::SageMakerModelRegistry;
+pub use serving::DynamoDbServingStore;
 pub use session::AwsSession;
+pub use state::DynamoDbStateStore;
+pub use trainer::SageMakerTrainer;
+pub use warehouse::RedshiftWarehouse;
 
 /// A target with nothing but a lake, for unit tests.
 #[cfg(test)]

@@ -197,16 +197,16 @@ mod tests {
         let target = test_target();
         let plain = session(&target, SdkConfig::builder());
         assert_eq!((plain.s3_endpoint(), plain.s3_path_style()), (None, false));
-        let general = SdkConfig::builder().endpoint_url("http://127.0.0.1:2");
-        let all = session(&target, general.clone());
+        let general = || SdkConfig::builder().endpoint_url("http://127.0.0.1:2");
+        let all = session(&target, general());
         assert_eq!(all.s3_endpoint().as_deref(), Some("http://127.0.0.1:2"));
-        let of_s3 = session(&target, general.clone().service_config(OfS3));
+        let of_s3 = session(&target, general().service_config(OfS3));
         assert_eq!(of_s3.s3_endpoint().as_deref(), Some("http://127.0.0.1:3"));
         assert!(of_s3.s3_path_style());
         let mut own = target.clone();
         own.endpoints = BTreeMap::from([("s3".to_owned(), "http://127.0.0.1:4".to_owned())]);
         own.s3.path_style = Some(false);
-        let named = session(&own, general.service_config(OfS3));
+        let named = session(&own, general().service_config(OfS3));
         assert_eq!(named.s3_endpoint().as_deref(), Some("http://127.0.0.1:4"));
         assert!(!named.s3_path_style());
     }

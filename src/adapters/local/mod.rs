@@ -4,6 +4,7 @@
 
 mod catalog;
 mod clock;
+mod doctor;
 mod registry;
 mod serving;
 mod sqlite;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub use catalog::SqliteCatalog;
 pub use clock::{FixedClock, SystemClock};
+pub use doctor::LocalPreflight;
 pub use registry::SqliteModelRegistry;
 pub use serving::{MAX_ITEM_BYTES, SqliteServingStore};
 pub use state::{SqliteStateStore, host_name};

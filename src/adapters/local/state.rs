@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Transaction, params};
 use serde::de::DeserializeOwned;
 
-use super::sqlite::{Database, Schema, from_json, to_json};
+use super::sqlite::{Attempt, Database, Schema, from_json, to_json};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
 use crate::ports::{Lease, StateStore};
-use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::run::failure::Outcome;
 use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 
 static SCHEMA: Schema = Schema {
@@ -173,7 +173,8 @@ impl StateStore for SqliteStateStore {
         .await
     }
 
-    async fn put_ledger(&self, rows: &[LedgerRow]) -> Outcome<()> {
+    async fn put_ledger(&self, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
+        let lease = lease.clone();
         let rows = rows
             .iter()
             .map(|row| {
@@ -183,6 +184,7 @@ impl StateStore for SqliteStateStore {
             .collect::<Outcome<Vec<_>>>()?;
         self.database
             .write(move |tx| {
+                check_held(tx, &lease)?;
                 let mut upsert = tx.prepare_cached(
                     "INSERT INTO ledger (pipeline, step, partition, record) \
                      VALUES (?1, ?2, ?3, ?4) \
@@ -216,11 +218,19 @@ impl StateStore for SqliteStateStore {
         Ok(found.await?.pop())
     }
 
-    async fn put_decision(&self, pipeline: &Name, step: &Name, decision: &Decision) -> Outcome<()> {
+    async fn put_decision(
+        &self,
+        pipeline: &Name,
+        step: &Name,
+        decision: &Decision,
+        lease: &Lease,
+    ) -> Outcome<()> {
+        let lease = lease.clone();
         let keys = (pipeline.to_string(), step.to_string(), decision.date.to_string());
         let record = to_json(decision)?;
         self.database
             .write(move |tx| {
+                check_held(tx, &lease)?;
                 tx.prepare_cached(
                     "INSERT INTO decisions (pipeline, step, date, record) \
                      VALUES (?1, ?2, ?3, ?4) \
@@ -256,7 +266,9 @@ impl StateStore for SqliteStateStore {
                     Some((Some(other), _, fence)) if other == holder => fence,
                     Some((Some(other), until, fence)) => {
                         if now.timestamp_micros() < until && !is_dead(&other, &host) {
-                            return Err(held(&name, &other, until).into());
+                            let until = DateTime::from_timestamp_micros(until);
+                            let until = until.unwrap_or(DateTime::<Utc>::MAX_UTC);
+                            return Err(Lease::held_by(&name, &other, until).into());
                         }
                         fence + 1
                     }
@@ -281,20 +293,7 @@ impl StateStore for SqliteStateStore {
                      WHERE name = ?1 AND holder = ?2 AND fence = ?3",
                     params![lease.name, lease.holder, fence(&lease), end(now, time)],
                 )?;
-                if renewed == 1 {
-                    return Ok(());
-                }
-                let other: Option<String> = tx
-                    .query_row("SELECT holder FROM leases WHERE name = ?1", [&lease.name], |row| {
-                        row.get(0)
-                    })
-                    .optional()?
-                    .flatten();
-                let text = match other {
-                    Some(other) => format!("`{}` was taken over by `{other}`", lease.name),
-                    None => format!("`{}` is not leased any more", lease.name),
-                };
-                Err(Failure::new(FailureKind::Conflict, text).into())
+                if renewed == 1 { Ok(()) } else { check_held(tx, &lease) }
             })
             .await
     }
@@ -314,6 +313,19 @@ impl StateStore for SqliteStateStore {
     }
 }
 
+/// Refuses a lease that was taken over or given back.
+fn check_held(tx: &Transaction<'_>, lease: &Lease) -> Attempt<()> {
+    let known: Option<(Option<String>, i64)> = tx
+        .prepare_cached("SELECT holder, fence FROM leases WHERE name = ?1")?
+        .query_row([&lease.name], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()?;
+    match known {
+        Some((Some(holder), known)) if holder == lease.holder && known == fence(lease) => Ok(()),
+        Some((holder, _)) => Err(lease.lost_to(holder.as_deref()).into()),
+        None => Err(lease.lost_to(None).into()),
+    }
+}
+
 /// The instant, in microseconds, from which on a lease is nobody's.
 fn end(now: DateTime<Utc>, time: Duration) -> i64 {
     TimeDelta::from_std(time)
@@ -326,13 +338,6 @@ fn end(now: DateTime<Utc>, time: Duration) -> i64 {
 /// The fence as SQLite stores numbers; one that does not fit was never given out.
 fn fence(lease: &Lease) -> i64 {
     i64::try_from(lease.fence).unwrap_or(-1)
-}
-
-fn held(name: &str, holder: &str, until: i64) -> Failure {
-    let until = DateTime::from_timestamp_micros(until).unwrap_or(DateTime::<Utc>::MAX_UTC);
-    let until = until.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
-    Failure::new(FailureKind::Conflict, format!("`{name}` is held by `{holder}` until {until}"))
-        .with_hint("wait for it to end, or for its lease to run out")
 }
 
 /// Whether a holder is a process of this machine that is gone.

@@ -27,6 +27,7 @@ use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
 use self::reader::{Parser, RawFile};
 use self::tally::Tally;
 use crate::pipeline::source::Source;
+use crate::query::store_error;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// The file that a row is from.
@@ -225,7 +226,13 @@ fn open(
     file: &RawFile,
 ) -> Outcome<Box<dyn Read + Send>> {
     let failed = |error: object_store::Error| {
-        Failure::new(FailureKind::Input, format!("cannot open `{}`: {error}", file.shown))
+        let kind = match store_error::kind(&error) {
+            // It was listed, and is gone now.
+            FailureKind::NotFound => FailureKind::Input,
+            kind => kind,
+        };
+        let words = store_error::words(&error);
+        Failure::new(kind, format!("cannot open `{}`: {words}", file.shown))
     };
     let result = runtime.block_on(store.get(&file.location)).map_err(failed)?;
     match result.payload {

@@ -11,6 +11,7 @@ use super::cell::{Cell, CellBuilder};
 use super::tally::{Refused, Tally};
 use super::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN, csv, json};
 use crate::pipeline::source::{Format, Source};
+use crate::query::store_error;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Rows in a batch.
@@ -360,6 +361,11 @@ fn read_line(
     buffer.clear();
     let mut limited = lines.take(MAX_LINE_BYTES as u64 + 1);
     let read = limited.read_until(b'\n', buffer).map_err(|error| {
+        if let Some(cause) = store_error::cause(&error) {
+            let words = store_error::words(cause);
+            let text = format!("cannot read `{}` after line {number}: {words}", file.shown);
+            return Failure::new(store_error::kind(cause), text);
+        }
         Failure::new(
             FailureKind::Input,
             format!("cannot read `{}` after line {number}: {error}", file.shown),

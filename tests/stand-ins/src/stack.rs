@@ -1,10 +1,13 @@
 //! The stand-ins that run as processes, one of each per test process.
 
+use std::future::Future;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use crate::http::{Handler, Request, Response, Server};
 use crate::process::{Ready, Service, Task, call, must};
 use crate::python::{self, Environment, Skip};
 
@@ -13,8 +16,15 @@ pub const REGION: &str = "eu-central-1";
 const POSTGRES_USER: &str = "awsuser";
 /// What ministack serves: everything that recctl calls and that it knows, and what tests look at it with.
 const MINISTACK_SERVICES: &str = "s3,dynamodb,glue,athena,sts,iam,logs,ecr,monitoring,events,scheduler,sns,sqs,ssm,secretsmanager,kms";
-/// The services that an AWS SDK gets an endpoint for, by the names in their variables. What is not
-/// among them gets ministack too, by the variable for all, so that nothing ever leaves the machine.
+/// Starts microburst without its table of the host names of AWS, for which it reads the models of all
+/// services at its first request, five seconds long; an address on loopback is never in it.
+const MICROBURST: &str = "
+import microburst.detection.host as host
+host._endpoint_prefix_map = dict
+from microburst.cli import main
+main()
+";
+/// The services for which an AWS SDK is sent to ministack, by the names in their variables.
 const SERVICES: [&str; 8] =
     ["S3", "DYNAMODB", "GLUE", "ATHENA", "STS", "IAM", "CLOUDWATCH_LOGS", "ECR"];
 
@@ -26,6 +36,7 @@ pub struct Stack {
     ministack: OnceLock<Result<Service, String>>,
     moto: OnceLock<Result<Service, String>>,
     postgres: OnceLock<Result<Service, String>>,
+    nowhere: OnceLock<Result<Server, String>>,
 }
 
 /// How to reach PostgreSQL. The user is a superuser and has no password.
@@ -79,6 +90,7 @@ impl Stack {
             ministack: OnceLock::new(),
             moto: OnceLock::new(),
             postgres: OnceLock::new(),
+            nowhere: OnceLock::new(),
         })
     }
 
@@ -117,11 +129,14 @@ impl Stack {
         }
     }
 
-    /// What an AWS SDK needs to know to call the stand-ins as this account; see [`Variables::with`].
+    /// What an AWS SDK needs to know to call the stand-ins as this account; see [`Variables::with`]. A
+    /// service that has none is sent to a server that refuses, so that nothing ever leaves the machine.
     #[track_caller]
     pub fn variables(&self, account: &str) -> Variables {
         let ministack = self.ministack();
-        let mut variables = vec![("AWS_ENDPOINT_URL".to_owned(), ministack.clone())];
+        let start = || Server::start(Arc::new(Nowhere)).map_err(|error| error.to_string());
+        let nowhere = must(self.nowhere.get_or_init(start).as_ref().map_err(Clone::clone)).url();
+        let mut variables = vec![("AWS_ENDPOINT_URL".to_owned(), nowhere)];
         let named = SERVICES.map(|service| (endpoint_variable(service), ministack.clone()));
         variables.extend(named);
         let fixed = [
@@ -189,8 +204,17 @@ impl Stack {
     pub(crate) fn start_microburst(&self, upstream: &str) -> Result<Service, String> {
         self.start("microburst", Ready::Http("/_microburst/health"), |port| {
             let port_word = port.to_string();
-            let words =
-                ["microburst", "--upstream", upstream, "--host", "127.0.0.1", "--port", &port_word];
+            let words = [
+                "python3",
+                "-c",
+                MICROBURST,
+                "--upstream",
+                upstream,
+                "--host",
+                "127.0.0.1",
+                "--port",
+                &port_word,
+            ];
             self.task(&words, "microburst", port)
         })
     }
@@ -246,6 +270,25 @@ impl Stack {
         let words = words.iter().skip(1).map(Into::into);
         let log = self.folder.join(format!("{name}-{port}.log"));
         Task::new(tool.into_iter().chain(words).collect(), &self.folder, log)
+    }
+}
+
+/// Refuses, and says so at once: ministack would think for a quarter of a minute about the first
+/// request to a service that it does not know.
+#[derive(Debug)]
+struct Nowhere;
+
+impl Handler for Nowhere {
+    fn handle(
+        self: Arc<Self>,
+        request: Request,
+    ) -> Pin<Box<dyn Future<Output = Response> + Send + 'static>> {
+        let target = request.headers.get("x-amz-target").and_then(|target| target.to_str().ok());
+        let what = target.unwrap_or_else(|| request.uri.path());
+        let message =
+            format!("nothing stands in for `{what}`; `Variables::with` sends it somewhere");
+        let answer = Response::error(400, "UnknownOperationException", &message);
+        Box::pin(std::future::ready(answer))
     }
 }
 
@@ -453,7 +496,11 @@ mod tests {
             .with("GLUE", "http://127.0.0.1:1")
             .with("REDSHIFT_DATA", "http://127.0.0.1:2");
         let ministack = stack.ministack();
-        assert_eq!(variables.get("AWS_ENDPOINT_URL"), Some(&*ministack));
+        let nowhere = variables.get("AWS_ENDPOINT_URL").unwrap().to_owned();
+        let port = nowhere.rsplit_once(':').unwrap().1.parse().unwrap();
+        let refusal =
+            call(port, "POST", "/", &[("X-Amz-Target", "Quotas.List")], "{}").unwrap_err();
+        assert!(refusal.contains("400") && refusal.contains("`Quotas.List`"), "{refusal}");
         assert_eq!(variables.get("AWS_ENDPOINT_URL_S3"), Some(&*ministack));
         assert_eq!(variables.get("AWS_ENDPOINT_URL_GLUE"), Some("http://127.0.0.1:1"));
         assert_eq!(variables.get("AWS_ENDPOINT_URL_REDSHIFT_DATA"), Some("http://127.0.0.1:2"));

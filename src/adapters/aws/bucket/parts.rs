@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_s3::primitives::{ByteStream, Length};
 use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPart};
-use futures::{StreamExt, TryStreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 
 use super::{Bucket, of_code, unreadable};
 use crate::adapters::aws::error::failure;
@@ -86,36 +86,16 @@ impl Drop for Upload {
     }
 }
 
+/// Where the bytes come from.
+enum Source<'a> {
+    File(&'a Path),
+    /// Bucket and key, encoded, and the ETag that it must still have.
+    Object(&'a str, Option<&'a str>),
+}
+
 impl Bucket {
     pub(super) async fn upload_in_parts(&self, file: &Path, size: u64, key: &str) -> Outcome<()> {
-        self.in_parts(key, cut(size, self.sizes.upload), async |part, id| {
-            let body = ByteStream::read_from()
-                .path(file)
-                .offset(part.first)
-                .length(Length::Exact(part.length))
-                .build()
-                .await
-                .map_err(|error| unreadable(file, &error))?;
-            let sent = self
-                .client
-                .upload_part()
-                .bucket(&self.name)
-                .key(key)
-                .upload_id(id)
-                .part_number(part.number)
-                .checksum_algorithm(ChecksumAlgorithm::Crc32)
-                .body(body)
-                .set_request_payer(self.payer())
-                .send()
-                .await
-                .map_err(|error| self.failed("write a part of", key, &error))?;
-            Ok(CompletedPart::builder()
-                .part_number(part.number)
-                .set_e_tag(sent.e_tag)
-                .set_checksum_crc32(sent.checksum_crc32)
-                .build())
-        })
-        .await
+        self.in_parts(key, &Source::File(file), cut(size, self.sizes.upload)).await
     }
 
     pub(super) async fn copy_in_parts(
@@ -125,44 +105,10 @@ impl Bucket {
         etag: Option<&str>,
         key: &str,
     ) -> Outcome<()> {
-        self.in_parts(key, cut(size, self.sizes.copy), async |part, id| {
-            let range = format!("bytes={}-{}", part.first, part.first + part.length - 1);
-            let copied = self
-                .client
-                .upload_part_copy()
-                .bucket(&self.name)
-                .key(key)
-                .upload_id(id)
-                .part_number(part.number)
-                .copy_source(source)
-                .copy_source_range(range)
-                .set_copy_source_if_match(etag.map(str::to_owned))
-                .set_request_payer(self.payer())
-                .send()
-                .await
-                .map_err(|error| {
-                    let doing = format!("copy `s3://{source}` to `s3://{}/{key}`", self.name);
-                    failure(doing, &error, of_code)
-                })?;
-            let (etag, checksum) = match copied.copy_part_result {
-                Some(result) => (result.e_tag, result.checksum_crc32),
-                None => (None, None),
-            };
-            Ok(CompletedPart::builder()
-                .part_number(part.number)
-                .set_e_tag(etag)
-                .set_checksum_crc32(checksum)
-                .build())
-        })
-        .await
+        self.in_parts(key, &Source::Object(source, etag), cut(size, self.sizes.copy)).await
     }
 
-    async fn in_parts(
-        &self,
-        key: &str,
-        parts: Vec<Part>,
-        send: impl AsyncFn(Part, String) -> Outcome<CompletedPart>,
-    ) -> Outcome<()> {
+    async fn in_parts(&self, key: &str, source: &Source<'_>, parts: Vec<Part>) -> Outcome<()> {
         let created = self
             .client
             .create_multipart_upload()
@@ -180,25 +126,8 @@ impl Bucket {
             Failure::new(FailureKind::Transient, text)
         })?;
         let mut upload = Upload { bucket: self.clone(), key: key.to_owned(), id: Some(id.clone()) };
-        let outcome = async {
-            let sent = futures::stream::iter(parts.into_iter().map(|part| send(part, id.clone())));
-            // In the order of their numbers, as completing wants them.
-            let parts: Vec<CompletedPart> = sent.buffered(PARALLEL).try_collect().await?;
-            self.client
-                .complete_multipart_upload()
-                .bucket(&self.name)
-                .key(key)
-                .upload_id(&id)
-                .multipart_upload(
-                    CompletedMultipartUpload::builder().set_parts(Some(parts)).build(),
-                )
-                .set_request_payer(self.payer())
-                .send()
-                .await
-                .map_err(|error| self.failed("finish", key, &error))
-        };
-        match outcome.await {
-            Ok(_) => {
+        match self.all_parts(key, &id, source, parts).await {
+            Ok(()) => {
                 upload.id = None;
                 Ok(())
             }
@@ -209,6 +138,103 @@ impl Bucket {
                 Err(failure)
             }
         }
+    }
+
+    async fn all_parts(
+        &self,
+        key: &str,
+        id: &str,
+        source: &Source<'_>,
+        parts: Vec<Part>,
+    ) -> Outcome<()> {
+        let sent = parts.into_iter().map(|part| match source {
+            Source::File(file) => self.upload_part(key, id, file, part).boxed(),
+            Source::Object(from, etag) => self.copy_part(key, id, from, *etag, part).boxed(),
+        });
+        // In the order of their numbers, as completing wants them.
+        let parts: Vec<CompletedPart> =
+            futures::stream::iter(sent).buffered(PARALLEL).try_collect().await?;
+        self.client
+            .complete_multipart_upload()
+            .bucket(&self.name)
+            .key(key)
+            .upload_id(id)
+            .multipart_upload(CompletedMultipartUpload::builder().set_parts(Some(parts)).build())
+            .set_request_payer(self.payer())
+            .send()
+            .await
+            .map_err(|error| self.failed("finish", key, &error))?;
+        Ok(())
+    }
+
+    async fn upload_part(
+        &self,
+        key: &str,
+        id: &str,
+        file: &Path,
+        part: Part,
+    ) -> Outcome<CompletedPart> {
+        let body = ByteStream::read_from()
+            .path(file)
+            .offset(part.first)
+            .length(Length::Exact(part.length))
+            .build()
+            .await
+            .map_err(|error| unreadable(file, &error))?;
+        let sent = self
+            .client
+            .upload_part()
+            .bucket(&self.name)
+            .key(key)
+            .upload_id(id)
+            .part_number(part.number)
+            .checksum_algorithm(ChecksumAlgorithm::Crc32)
+            .body(body)
+            .set_request_payer(self.payer())
+            .send()
+            .await
+            .map_err(|error| self.failed("write a part of", key, &error))?;
+        Ok(CompletedPart::builder()
+            .part_number(part.number)
+            .set_e_tag(sent.e_tag)
+            .set_checksum_crc32(sent.checksum_crc32)
+            .build())
+    }
+
+    async fn copy_part(
+        &self,
+        key: &str,
+        id: &str,
+        source: &str,
+        etag: Option<&str>,
+        part: Part,
+    ) -> Outcome<CompletedPart> {
+        let copied = self
+            .client
+            .upload_part_copy()
+            .bucket(&self.name)
+            .key(key)
+            .upload_id(id)
+            .part_number(part.number)
+            .copy_source(source)
+            .copy_source_range(format!("bytes={}-{}", part.first, part.first + part.length - 1))
+            .set_copy_source_if_match(etag.map(str::to_owned))
+            .set_request_payer(self.payer())
+            .send()
+            .await
+            .map_err(|error| {
+                let doing = format!("copy `s3://{source}` to `s3://{}/{key}`", self.name);
+                failure(doing, &error, of_code)
+            })?;
+        let (etag, checksum) = match copied.copy_part_result {
+            Some(result) => (result.e_tag, result.checksum_crc32),
+            None => (None, None),
+        };
+        Ok(CompletedPart::builder()
+            .part_number(part.number)
+            .set_e_tag(etag)
+            .set_checksum_crc32(checksum)
+            .build())
     }
 }
 

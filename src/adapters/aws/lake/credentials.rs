@@ -76,7 +76,12 @@ impl CredentialProvider for ChainCredentials {
     type Credential = AwsCredential;
 
     async fn get_credential(&self) -> object_store::Result<Arc<AwsCredential>> {
-        self.at(SystemTime::now()).await.map_err(|error| match error {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "credentials expire by the machine's clock, as requests are signed by it"
+        )]
+        let now = SystemTime::now();
+        self.at(now).await.map_err(|error| match error {
             CredentialsError::ProviderTimedOut(_) => {
                 object_store::Error::Generic { store: "S3", source: Box::new(error) }
             }

@@ -3,19 +3,7 @@
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
 
 use super::copy::text_of;
-
-/// How to reach a PostgreSQL server, with a role that may create databases.
-#[derive(Debug, Clone)]
-pub struct Postgres {
-    /// An address, or the folder of a socket.
-    pub host: String,
-    /// Port.
-    pub port: u16,
-    /// Role.
-    pub user: String,
-    /// Its password; empty where the server asks for none.
-    pub password: String,
-}
+use crate::stack::Postgres;
 
 /// What Redshift has and PostgreSQL lacks. It lies in a schema at the end of the search path.
 const DRESS: &str = r#"
@@ -78,18 +66,15 @@ impl Owned {
     pub async fn create(postgres: &Postgres) -> Result<Self, String> {
         let mut server = tokio_postgres::Config::new();
         server
-            .host(&postgres.host)
+            .host(postgres.host)
             .port(postgres.port)
-            .user(&postgres.user)
-            .dbname("postgres")
+            .user(postgres.user)
+            .dbname(postgres.database)
             // Backslashes escape in Redshift's texts.
             .options(
                 "-c standard_conforming_strings=off -c escape_string_warning=off -c timezone=UTC \
                  -c search_path=\"$user\",public,redshift -c client_min_messages=error",
             );
-        if !postgres.password.is_empty() {
-            server.password(&postgres.password);
-        }
         let name = format!("redshift_{}_{:x}", std::process::id(), super::statement::nanoseconds());
         let owned = Self { server, name };
         let client = connect(&owned.server).await?;

@@ -20,12 +20,12 @@ use object_store::ObjectStore;
 use object_store::aws::AmazonS3Builder;
 
 pub use self::copy::OpenBucket;
-pub use self::database::Postgres;
 pub use self::faults::Logged;
 
 use self::api::Service;
 use self::faults::Faults;
 use crate::http::Server;
+use crate::stack::Postgres;
 
 /// What an instance stands on.
 #[derive(Debug, Clone)]

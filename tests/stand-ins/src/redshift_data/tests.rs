@@ -1,7 +1,4 @@
-use std::io::{BufRead, BufReader};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 use object_store::memory::InMemory;
@@ -10,50 +7,8 @@ use parquet::arrow::ArrowWriter;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{Postgres, RedshiftData};
-
-/// Starts a server on a socket in a temporary folder; it ends when its standard input does.
-const SERVER: &str = r#"
-folder=$(mktemp -d) && chmod 755 "$folder" || exit 1
-as=
-if [ "$(id -u)" = 0 ]; then chown postgres "$folder"; as="setpriv --reuid=postgres --regid=postgres --clear-groups"; fi
-cd "$folder"
-$as "$0/initdb" -D "$folder/data" -U test -A trust -N >"$folder/log" 2>&1 &&
-$as "$0/pg_ctl" -w -D "$folder/data" -l "$folder/server.log" \
-    -o "-c listen_addresses= -c unix_socket_directories=$folder -c fsync=off" start >/dev/null 2>&1 &&
-echo "$folder" || { echo; cat "$folder/log" "$folder/server.log" >&2; exit 1; }
-read -r _
-$as "$0/pg_ctl" -m immediate -D "$folder/data" stop >/dev/null 2>&1
-rm -rf "$folder"
-"#;
-
-fn start_server() -> Option<(Child, Postgres)> {
-    let programs = (13..=18)
-        .rev()
-        .map(|version| format!("/usr/lib/postgresql/{version}/bin"))
-        .find(|path| Path::new(path).join("initdb").exists())?;
-    let mut child = Command::new("sh")
-        .args(["-c", SERVER, &programs])
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut folder = String::new();
-    BufReader::new(child.stdout.take().unwrap()).read_line(&mut folder).unwrap();
-    let host = folder.trim().to_owned();
-    assert!(!host.is_empty(), "PostgreSQL does not start");
-    Some((child, Postgres { host, port: 5432, user: "test".to_owned(), password: String::new() }))
-}
-
-/// The server of this process; `None` where PostgreSQL is not installed.
-fn postgres() -> Option<Postgres> {
-    static SHARED: OnceLock<Option<(Child, Postgres)>> = OnceLock::new();
-    let shared = SHARED.get_or_init(start_server).as_ref();
-    if shared.is_none() {
-        println!("skipped: PostgreSQL is not installed");
-    }
-    shared.map(|(_, postgres)| postgres.clone())
-}
+use super::RedshiftData;
+use crate::stack;
 
 struct Setup {
     data: RedshiftData,
@@ -67,7 +22,7 @@ async fn setup() -> Option<Setup> {
         "lake" => Ok(Arc::clone(&opened) as Arc<dyn ObjectStore>),
         other => Err(format!("ERROR: S3ServiceException:The bucket {other} does not exist")),
     });
-    let data = RedshiftData::start_with(postgres()?, buckets).await.unwrap();
+    let data = RedshiftData::start_with(stack::or_skip()?.postgres(), buckets).await.unwrap();
     Some(Setup { data, store })
 }
 

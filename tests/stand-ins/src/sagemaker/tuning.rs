@@ -1,5 +1,6 @@
 //! Hyperparameter tuning jobs.
 
+use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::check::Check;
+use super::fault::Fault;
 use super::job::{Job, Kind, Origin, Status};
 use super::page::Listing;
 use super::storage::join;
@@ -41,8 +43,9 @@ pub(super) fn create(shared: &Arc<Shared>, request: &Value) -> Answer {
         return in_use(&arn);
     }
     view.inherited = inherited(&shared.lock(), request, &view)?;
-    let instance = text(&resources(&request["TrainingJobDefinition"]), "InstanceType").to_owned();
-    super::run::exceeds(shared, &name, &instance)?;
+    let choices = resources(&request["TrainingJobDefinition"]);
+    let instance = choices.first().map(|first| text(first, "InstanceType")).unwrap_or_default();
+    super::run::exceeds(shared, &name, instance)?;
     let stop = watch::Sender::new(false);
     let stopped = stop.subscribe();
     let at = now();
@@ -271,8 +274,9 @@ fn start_round(shared: &Arc<Shared>, view: &TuningRequestView, request: &Value) 
     for started in 0..room {
         let Some(hyperparameters) = (shared.config.suggest)(view, &tried) else { return started };
         let child = child_name(&view.name, tried.len() + 1);
-        let asked =
-            child_request(view, &request["TrainingJobDefinition"], &child, &hyperparameters);
+        let definition = &request["TrainingJobDefinition"];
+        let resources = allocate(shared, &child, resources(definition));
+        let asked = child_request(view, definition, &child, &hyperparameters, resources);
         let origin = Origin {
             arn: shared.arn("hyper-parameter-tuning-job", &view.name),
             tuned: hyperparameters.clone(),
@@ -297,24 +301,44 @@ fn child_name(tuning: &str, number: usize) -> String {
     format!("{tuning}-{number:03}-{:08x}", hasher.finish() & 0xffff_ffff)
 }
 
-/// The one kind of instance of a definition.
-fn resources(definition: &Value) -> Value {
+/// The instances of a definition, in the order of their priority.
+fn resources(definition: &Value) -> Vec<Value> {
     let Some(tuning) = definition.get("HyperParameterTuningResourceConfig") else {
-        return definition.get("ResourceConfig").cloned().unwrap_or_default();
+        return definition.get("ResourceConfig").cloned().into_iter().collect();
     };
-    let first = tuning.pointer("/InstanceConfigs/0").unwrap_or(tuning);
-    let mut resources = json!({});
-    for member in ["InstanceType", "InstanceCount", "VolumeSizeInGB"] {
-        resources[member] = first.get(member).or(tuning.get(member)).cloned().unwrap_or_default();
+    let several = tuning.get("InstanceConfigs").and_then(Value::as_array).cloned();
+    let choices = several.unwrap_or_else(|| vec![tuning.clone()]);
+    let resource = |choice: &Value| {
+        let mut resources = json!({});
+        for member in ["InstanceType", "InstanceCount", "VolumeSizeInGB", "VolumeKmsKeyId"] {
+            if let Some(value) = choice.get(member).or(tuning.get(member)) {
+                resources[member] = value.clone();
+            }
+        }
+        resources
+    };
+    choices.iter().map(resource).collect()
+}
+
+/// The first instance that has capacity for a child; the last one fails by itself.
+fn allocate(shared: &Shared, child: &str, mut choices: Vec<Value>) -> Value {
+    let mut state = shared.lock();
+    while choices.len() > 1 {
+        let instance = text(&choices[0], "InstanceType");
+        if state.rules.take(child, instance, |fault| *fault == Fault::Capacity).is_none() {
+            break;
+        }
+        choices.remove(0);
     }
-    resources
+    choices.into_iter().next().unwrap_or_default()
 }
 
 fn child_request(
     view: &TuningRequestView,
     definition: &Value,
     name: &str,
-    tuned: &std::collections::BTreeMap<String, String>,
+    tuned: &BTreeMap<String, String>,
+    resources: Value,
 ) -> Value {
     let mut request = json!({ "TrainingJobName": name });
     for member in [
@@ -335,7 +359,7 @@ fn child_request(
             request[member] = value.clone();
         }
     }
-    request["ResourceConfig"] = resources(definition);
+    request["ResourceConfig"] = resources;
     // Children must not share their checkpoints.
     let checkpoints = definition.pointer("/CheckpointConfig/S3Uri").and_then(Value::as_str);
     if let Some(uri) = checkpoints {

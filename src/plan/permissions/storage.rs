@@ -1,0 +1,191 @@
+//! S3, the keys that encrypt it, and DynamoDB.
+
+use super::place::{Place, lake_key};
+use super::uses::{Uses, objects};
+use super::{Grants, condition, tagging};
+use crate::pipeline::target::{AwsTarget, Removal};
+
+/// What tags a table as it is created.
+const TAG: &str = "dynamodb:TagResource";
+/// Folders of the lake that a run writes into: what steps make, lists of files for COPY, what jobs
+/// leave, and what the catalog and the registry note down. Raw input is not among them.
+const WRITTEN: [&str; 8] =
+    ["tables", "datasets", "models", "scored", "manifests", "sagemaker", "registry", "_recctl"];
+
+/// Objects of the lake and of sources.
+pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
+    let written: Vec<String> = WRITTEN
+        .iter()
+        .map(|folder| {
+            place.bucket(&format!("{}/{}/*", target.lake.bucket, target.lake.key(folder)))
+        })
+        .collect();
+    let sources: Vec<(String, String)> =
+        uses.sources.iter().filter_map(|source| objects(&source.path, target)).collect();
+    let raw = sources.iter().map(|(bucket, key)| place.bucket(&format!("{bucket}/{key}")));
+    grants.add(
+        "S3Read",
+        "raw input of the pipelines' sources",
+        &["s3:GetObject"],
+        raw.collect(),
+        vec![],
+    );
+    grants.add(
+        "S3Write",
+        "tables, data sets, models and what they recommend, in the lake",
+        // A multipart upload needs no more than these; the parts count as PutObject.
+        &["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+        written,
+        vec![],
+    );
+    let mut buckets = vec![target.lake.bucket.clone()];
+    buckets.extend(uses.buckets(target));
+    for (at, bucket) in buckets.into_iter().enumerate() {
+        let prefixes = prefixes(&bucket, &sources, target, at == 0);
+        let sid = if at == 0 { "S3List".to_owned() } else { format!("S3ListSource{at}") };
+        grants.add(
+            &sid,
+            "the files of a day; S3 says that an object is missing only to those who may list",
+            &["s3:ListBucket"],
+            vec![place.bucket(&bucket)],
+            // A request for an object carries no prefix, and without `IfExists` S3 would answer
+            // "denied" instead of "missing".
+            vec![condition("StringLikeIfExists", "s3:prefix", prefixes)],
+        );
+    }
+    if let Some(key) = lake_key(target) {
+        let (key, alias) = place.key(key);
+        let mut conditions = vec![condition("StringEquals", "kms:ViaService", [via(place, "s3")])];
+        conditions.extend(alias);
+        grants.add(
+            "KmsLake",
+            "the key that the lake's objects are written with",
+            &["kms:Decrypt", "kms:GenerateDataKey"],
+            vec![key],
+            conditions,
+        );
+    }
+}
+
+/// Prefixes that are listed in a bucket.
+fn prefixes(
+    bucket: &str,
+    sources: &[(String, String)],
+    target: &AwsTarget,
+    is_lake: bool,
+) -> Vec<String> {
+    let mut prefixes: Vec<String> = Vec::new();
+    if is_lake {
+        prefixes.extend(WRITTEN.iter().map(|folder| format!("{}/*", target.lake.key(folder))));
+    }
+    for (_, key) in sources.iter().filter(|(of, _)| of == bucket) {
+        if !prefixes.contains(key) {
+            prefixes.push(key.clone());
+        }
+    }
+    prefixes
+}
+
+/// The host by which a service uses a key for somebody.
+pub(super) fn via(place: &Place, service: &str) -> String {
+    format!("{service}.{}.{}", place.region(), place.domain())
+}
+
+/// State and served lists.
+pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
+    grants.add(
+        "DynamoDbState",
+        "runs, ledger, decisions and the lease; transactions are allowed by what they hold",
+        &tagging(
+            &[
+                "dynamodb:ConditionCheckItem",
+                "dynamodb:CreateTable",
+                "dynamodb:DeleteItem",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:UpdateContinuousBackups",
+                "dynamodb:UpdateItem",
+            ],
+            TAG,
+            target,
+        ),
+        vec![place.arn("dynamodb", &format!("table/{}", target.state.table))],
+        vec![],
+    );
+    let Some(serving) = &target.serving else { return };
+    let served: Vec<String> = served(uses, target, place);
+    grants.add(
+        "DynamoDbServing",
+        "generations of recommendations",
+        &tagging(
+            &[
+                "dynamodb:BatchGetItem",
+                "dynamodb:BatchWriteItem",
+                "dynamodb:CreateTable",
+                "dynamodb:DeleteItem",
+                "dynamodb:DescribeTable",
+                "dynamodb:GetItem",
+                "dynamodb:PutItem",
+                "dynamodb:Query",
+                "dynamodb:Scan",
+                "dynamodb:UpdateItem",
+            ],
+            TAG,
+            target,
+        ),
+        served.clone(),
+        vec![],
+    );
+    if serving.removal == Removal::Expire {
+        grants.add(
+            "DynamoDbExpiry",
+            "items of old generations expire",
+            &["dynamodb:DescribeTimeToLive", "dynamodb:UpdateTimeToLive"],
+            served.clone(),
+            vec![],
+        );
+    }
+}
+
+/// ARNs of the tables of served lists.
+fn served(uses: &Uses<'_>, target: &AwsTarget, place: &Place) -> Vec<String> {
+    let Some(serving) = &target.serving else { return Vec::new() };
+    let table = |load: &&crate::pipeline::step::LoadStep| {
+        place.arn("dynamodb", &format!("table/{}{}", serving.table_prefix, load.table))
+    };
+    uses.served.iter().map(table).collect()
+}
+
+/// What `recctl doctor` reads beside.
+pub(super) fn for_doctor(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
+    let mut buckets = vec![place.bucket(&target.lake.bucket)];
+    buckets.extend(uses.buckets(target).iter().map(|bucket| place.bucket(bucket)));
+    grants.add(
+        "S3Doctor",
+        "region, encryption and rules of the buckets",
+        &[
+            "s3:GetBucketLocation",
+            "s3:GetBucketRequestPayment",
+            "s3:GetBucketVersioning",
+            "s3:GetEncryptionConfiguration",
+            "s3:GetLifecycleConfiguration",
+        ],
+        buckets,
+        vec![],
+    );
+    let mut tables = vec![place.arn("dynamodb", &format!("table/{}", target.state.table))];
+    tables.extend(served(uses, target, place));
+    grants.add(
+        "DynamoDbDoctor",
+        "mode and backups of the tables",
+        &[
+            "dynamodb:DescribeContinuousBackups",
+            "dynamodb:DescribeTable",
+            "dynamodb:DescribeTimeToLive",
+        ],
+        tables,
+        vec![],
+    );
+}

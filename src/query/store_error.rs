@@ -1,0 +1,77 @@
+//! What a store's error means, and how it is told.
+
+use crate::run::failure::FailureKind;
+
+/// The kind of failure that a store's error is.
+pub fn kind(error: &object_store::Error) -> FailureKind {
+    match error {
+        object_store::Error::NotFound { .. } => FailureKind::NotFound,
+        object_store::Error::AlreadyExists { .. } | object_store::Error::Precondition { .. } => {
+            FailureKind::Conflict
+        }
+        object_store::Error::InvalidPath { .. } => FailureKind::Usage,
+        object_store::Error::PermissionDenied { .. }
+        | object_store::Error::Unauthenticated { .. } => FailureKind::Denied,
+        _ => FailureKind::Transient,
+    }
+}
+
+/// The store's error that is the cause of another, if there is one.
+pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a object_store::Error> {
+    let mut error = Some(error);
+    while let Some(this) = error {
+        if let Some(found) = this.downcast_ref::<object_store::Error>() {
+            return Some(found);
+        }
+        // Of an I/O error the source is that of what it wraps, not what it wraps.
+        let wrapped = this.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+        error = match wrapped {
+            Some(inner) => Some(inner),
+            None => this.source(),
+        };
+    }
+    None
+}
+
+/// The error in one line: for one of S3's answers its code and its words instead of the document
+/// that they come in.
+pub fn words(error: &object_store::Error) -> String {
+    if matches!(error, object_store::Error::NotFound { .. }) {
+        return "it is not there".to_owned();
+    }
+    let text = error.to_string();
+    let between = |tag: &str| {
+        let (_, rest) = text.split_once(&format!("<{tag}>"))?;
+        rest.split_once(&format!("</{tag}>")).map(|(inside, _)| inside)
+    };
+    match (between("Code"), between("Message")) {
+        (Some(code), Some(message)) => format!("{code}: {}", message.trim_end_matches('.')),
+        (Some(code), None) => code.to_owned(),
+        _ => text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_of_s3_are_told_in_one_line() {
+        let error = object_store::Error::Generic {
+            store: "S3",
+            source: "Server returned 503: <?xml version=\"1.0\"?>\n<Error><Code>SlowDown</Code>\
+                     <Message>Please reduce your request rate.</Message></Error>"
+                .into(),
+        };
+        assert_eq!(words(&error), "SlowDown: Please reduce your request rate");
+        assert_eq!(kind(&error), FailureKind::Transient);
+    }
+
+    #[test]
+    fn a_store_s_error_is_found_behind_others() {
+        let error = object_store::Error::NotFound { path: "a".to_owned(), source: "gone".into() };
+        let wrapped = std::io::Error::other(std::io::Error::other(error));
+        assert!(matches!(cause(&wrapped), Some(object_store::Error::NotFound { .. })));
+        assert!(cause(&std::io::Error::other("other")).is_none());
+    }
+}
