@@ -18,6 +18,7 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
     let arguments = ["run", "daily", "--date", DAY, "--threads", "2"];
     let ran = cloud.run(&arguments).await.ends_with(0);
     assert!(ran.stderr.contains("succeeded"), "{}", ran.stderr);
+    super::allowed::everything_that_was_asked(&cloud);
 
     // Tables: the same rows.
     let tables = cloud.run(&["tables"]).await.ends_with(0).stdout;

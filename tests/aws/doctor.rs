@@ -194,7 +194,7 @@ fn allows(statement: &Value, action: &str, resource: &str, context: &BTreeMap<&s
 }
 
 /// Whether a text fits a pattern with `*` and `?`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let escaped = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
     regex::Regex::new(&format!("^{escaped}$")).unwrap().is_match(text)
 }

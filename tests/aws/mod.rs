@@ -1,5 +1,6 @@
 //! The AWS adapters against what stands in for AWS.
 
+mod allowed;
 mod athena;
 mod cloud;
 mod daily;

@@ -123,6 +123,7 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
             &[
                 "dynamodb:BatchGetItem",
                 "dynamodb:BatchWriteItem",
+                "dynamodb:ConditionCheckItem",
                 "dynamodb:CreateTable",
                 "dynamodb:DeleteItem",
                 "dynamodb:DescribeTable",
