@@ -258,15 +258,13 @@ impl RedshiftWarehouse {
             ready.push(one);
         }
 
-        let mut shape = Vec::new();
-        if !present.ledger {
-            shape.extend(writer.make_ledger(present.schema));
-        }
-        for one in &ready {
-            shape.extend(writer.shape(one));
-        }
+        let ledger = match present.ledger {
+            true => Vec::new(),
+            false => writer.make_ledger(present.schema),
+        };
+        let shape = ready.iter().flat_map(|one| writer.shape(one)).collect();
         let data = writer.data(batch, &ready, rows);
-        let steps = self.fitted(shape, data).await?;
+        let steps = self.fitted(ledger, writer.lock(), shape, data).await?;
         let (purposes, sqls): (Vec<Purpose>, Vec<String>) = steps.into_iter().unzip();
         let token = client_token(&name, earlier.ended, &sqls);
         let id = self.statements.submit(&name, Some(&token), sqls).await?;
@@ -292,23 +290,31 @@ impl RedshiftWarehouse {
 
     /// The statements of the one transaction. Where they are too many for a batch, tables are made
     /// and widened before it, which does no harm if the rest fails.
-    async fn fitted(&self, shape: Vec<Step>, data: Vec<Step>) -> Outcome<Vec<Step>> {
-        if shape.len() + data.len() <= BATCH {
-            return Ok(shape.into_iter().chain(data).collect());
+    async fn fitted(
+        &self,
+        ledger: Vec<Step>,
+        lock: Step,
+        shape: Vec<Step>,
+        data: Vec<Step>,
+    ) -> Outcome<Vec<Step>> {
+        if ledger.len() + 1 + shape.len() + data.len() <= BATCH {
+            return Ok(ledger.into_iter().chain([lock]).chain(shape).chain(data).collect());
         }
-        if data.len() > BATCH {
+        if 1 + data.len() > BATCH {
             return Err(Failure::new(
                 FailureKind::Usage,
                 format!(
                     "the load needs {} statements, and Redshift takes {BATCH} in one transaction",
-                    data.len()
+                    1 + data.len()
                 ),
             )
-            .with_hint("publish fewer tables of the pipeline to the warehouse, or some of them with `mode: external`"));
+            .with_hint(
+                "publish fewer tables of the pipeline to the warehouse, or some with the mode `external`",
+            ));
         }
-        let sqls = shape.into_iter().map(|(_, sql)| sql).collect();
-        self.change("make the tables", sqls).await?;
-        Ok(data)
+        let before = ledger.into_iter().chain(shape).map(|(_, sql)| sql).collect();
+        self.change("make the tables", before).await?;
+        Ok([lock].into_iter().chain(data).collect())
     }
 }
 
