@@ -5,6 +5,7 @@ mod athena;
 mod cloud;
 mod daily;
 mod doctor;
+mod faults;
 mod glue;
 mod registry;
 mod s3;

@@ -161,80 +161,21 @@ impl RedshiftWarehouse {
     }
 }
 
+/// How often a load begins anew because others made the same tables at the same time.
+const SHAPING_ATTEMPTS: u32 = 4;
+
 #[async_trait]
 impl Warehouse for RedshiftWarehouse {
     async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome> {
-        let tables = batch.tables.iter().map(Table::new).collect::<Outcome<Vec<_>>>()?;
-        let copied = || tables.iter().filter(|table| !table.is_external());
-        let rows: u64 = copied().map(|table| table.load.rows).sum();
-        let present = self.present(&tables).await?;
-        let name = statement_name(&self.options, &batch.token);
-        let mark = &name[name.len() - 8..];
-        let (schema, copy_role) = (self.options.schema.as_str(), self.options.copy_role.as_str());
-        let writer = Writer { schema, copy_role, mark };
-        if present.ledger && self.is_known(&writer, &batch.token).await? {
-            return Ok(LoadOutcome::AlreadyLoaded);
-        }
-        // A process that died may have left the load running.
-        let mut earlier = self.statements.find(&name).await?;
-        if let Some(id) = earlier.running.take() {
-            match self.statements.wait(&id).await? {
-                Ended::Finished { last_rows } => return Ok(outcome(last_rows, rows)),
-                Ended::Failed { .. } | Ended::Aborted => earlier.ended += 1,
+        let mut attempt = 1;
+        loop {
+            match self.attempt(batch).await? {
+                Ok(outcome) => return Ok(outcome),
+                // Somebody else made the same table meanwhile; now it is there.
+                Err(_) if attempt < SHAPING_ATTEMPTS => attempt += 1,
+                Err(failure) => return Err(failure),
             }
         }
-        if tables.iter().any(Table::is_external) {
-            self.ensure_external(&present).await?;
-        }
-
-        let mut planned = Vec::with_capacity(tables.len());
-        for table in copied() {
-            let existing = present.tables.get(&table.name().to_lowercase());
-            let missing = table.missing(existing.map(Vec::as_slice))?;
-            let known: Vec<Column> = existing
-                .into_iter()
-                .flatten()
-                .filter_map(|one| Some(Column { name: one.name.clone(), kind: one.kind? }))
-                .collect();
-            let files = preflight(&self.lake, table, &known).await?;
-            let narrow = table.narrow(&known);
-            let exists = existing.is_some();
-            planned.push((Planned { table, exists, missing, narrow, manifest: None }, files));
-        }
-        // All files of all tables are good: from here on something is written.
-        let mut ready = Vec::with_capacity(planned.len());
-        for (mut one, files) in planned {
-            if !files.is_empty() {
-                let url = self.manifests.put(&name, one.table.name(), &files).await?;
-                one.manifest = Some(url);
-            }
-            ready.push(one);
-        }
-
-        let mut shape = Vec::new();
-        if !present.ledger {
-            shape.extend(writer.make_ledger(present.schema));
-        }
-        for one in &ready {
-            shape.extend(writer.shape(one));
-        }
-        let data = writer.data(batch, &ready, rows);
-        let steps = self.fitted(shape, data).await?;
-        let (purposes, sqls): (Vec<Purpose>, Vec<String>) = steps.into_iter().unzip();
-        let token = client_token(&name, earlier.ended, &sqls);
-        let id = self.statements.submit(&name, Some(&token), sqls).await?;
-        let ended = self.statements.wait(&id).await?;
-        let failed = match ended {
-            Ended::Finished { last_rows } => return Ok(outcome(last_rows, rows)),
-            Ended::Failed { at, error } => explained(at.and_then(|at| purposes.get(at)), &error),
-            Ended::Aborted => aborted("load the tables"),
-        };
-        // Another process may have come first, and be the reason.
-        let present = self.present(&tables).await?;
-        if present.ledger && self.is_known(&writer, &batch.token).await? {
-            return Ok(LoadOutcome::AlreadyLoaded);
-        }
-        Err(failed)
     }
 
     async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>> {
@@ -267,25 +208,113 @@ impl Warehouse for RedshiftWarehouse {
 }
 
 impl RedshiftWarehouse {
+    /// Loads once. The inner failure is of making or widening tables, which somebody else may do at
+    /// the same time: `IF NOT EXISTS` does not keep two transactions from making one thing.
+    async fn attempt(&self, batch: &LoadBatch) -> Outcome<Result<LoadOutcome, Failure>> {
+        let tables = batch.tables.iter().map(Table::new).collect::<Outcome<Vec<_>>>()?;
+        let copied = || tables.iter().filter(|table| !table.is_external());
+        let rows: u64 = copied().map(|table| table.load.rows).sum();
+        let present = self.present(&tables).await?;
+        let name = statement_name(&self.options, &batch.token);
+        let mark = &name[name.len() - 8..];
+        let (schema, copy_role) = (self.options.schema.as_str(), self.options.copy_role.as_str());
+        let writer = Writer { schema, copy_role, mark };
+        if present.ledger && self.is_known(&writer, &batch.token).await? {
+            return Ok(Ok(LoadOutcome::AlreadyLoaded));
+        }
+        // A process that died may have left the load running.
+        let mut earlier = self.statements.find(&name).await?;
+        if let Some(id) = earlier.running.take() {
+            match self.statements.wait(&id).await? {
+                Ended::Finished { last_rows } => return Ok(Ok(outcome(last_rows, rows))),
+                Ended::Failed { .. } | Ended::Aborted => earlier.ended += 1,
+            }
+        }
+        if tables.iter().any(Table::is_external) {
+            self.ensure_external(&present).await?;
+        }
+
+        let mut planned = Vec::with_capacity(tables.len());
+        for table in copied() {
+            let existing = present.tables.get(&table.name().to_lowercase());
+            let missing = table.missing(existing.map(Vec::as_slice))?;
+            let known: Vec<Column> = existing
+                .into_iter()
+                .flatten()
+                .filter_map(|one| Some(Column { name: one.name.clone(), kind: one.kind? }))
+                .collect();
+            let files = preflight(&self.lake, table, &known).await?;
+            let narrow = table.narrow(&known);
+            let exists = existing.is_some();
+            planned.push((Planned { table, exists, missing, narrow, manifest: None }, files));
+        }
+        // All files of all tables are good: from here on something is written.
+        let mut ready = Vec::with_capacity(planned.len());
+        for (mut one, files) in planned {
+            if !files.is_empty() {
+                let url = self.manifests.put(&name, one.table.name(), &files).await?;
+                one.manifest = Some(url);
+            }
+            ready.push(one);
+        }
+
+        let ledger = match present.ledger {
+            true => Vec::new(),
+            false => writer.make_ledger(present.schema),
+        };
+        let shape = ready.iter().flat_map(|one| writer.shape(one)).collect();
+        let data = writer.data(batch, &ready, rows);
+        let steps = self.fitted(ledger, writer.lock(), shape, data).await?;
+        let (purposes, sqls): (Vec<Purpose>, Vec<String>) = steps.into_iter().unzip();
+        let token = client_token(&name, earlier.ended, &sqls);
+        let id = self.statements.submit(&name, Some(&token), sqls).await?;
+        let ended = self.statements.wait(&id).await?;
+        let failed = match ended {
+            Ended::Finished { last_rows } => return Ok(Ok(outcome(last_rows, rows))),
+            Ended::Failed { at, error } => {
+                let purpose = at.and_then(|at| purposes.get(at));
+                (explained(purpose, &error), purpose.is_some_and(Purpose::is_shaping))
+            }
+            Ended::Aborted => (aborted("load the tables"), false),
+        };
+        // Another process may have come first, and be the reason.
+        let present = self.present(&tables).await?;
+        if present.ledger && self.is_known(&writer, &batch.token).await? {
+            return Ok(Ok(LoadOutcome::AlreadyLoaded));
+        }
+        match failed {
+            (failure, true) => Ok(Err(failure)),
+            (failure, false) => Err(failure),
+        }
+    }
+
     /// The statements of the one transaction. Where they are too many for a batch, tables are made
     /// and widened before it, which does no harm if the rest fails.
-    async fn fitted(&self, shape: Vec<Step>, data: Vec<Step>) -> Outcome<Vec<Step>> {
-        if shape.len() + data.len() <= BATCH {
-            return Ok(shape.into_iter().chain(data).collect());
+    async fn fitted(
+        &self,
+        ledger: Vec<Step>,
+        lock: Step,
+        shape: Vec<Step>,
+        data: Vec<Step>,
+    ) -> Outcome<Vec<Step>> {
+        if ledger.len() + 1 + shape.len() + data.len() <= BATCH {
+            return Ok(ledger.into_iter().chain([lock]).chain(shape).chain(data).collect());
         }
-        if data.len() > BATCH {
+        if 1 + data.len() > BATCH {
             return Err(Failure::new(
                 FailureKind::Usage,
                 format!(
                     "the load needs {} statements, and Redshift takes {BATCH} in one transaction",
-                    data.len()
+                    1 + data.len()
                 ),
             )
-            .with_hint("publish fewer tables of the pipeline to the warehouse, or some of them with `mode: external`"));
+            .with_hint(
+                "publish fewer tables of the pipeline to the warehouse, or some with the mode `external`",
+            ));
         }
-        let sqls = shape.into_iter().map(|(_, sql)| sql).collect();
-        self.change("make the tables", sqls).await?;
-        Ok(data)
+        let before = ledger.into_iter().chain(shape).map(|(_, sql)| sql).collect();
+        self.change("make the tables", before).await?;
+        Ok([lock].into_iter().chain(data).collect())
     }
 }
 

@@ -39,6 +39,20 @@ pub(super) enum Purpose {
     Replace(String),
 }
 
+impl Purpose {
+    /// Whether it makes something that others may be making at the same time.
+    pub(super) fn is_shaping(&self) -> bool {
+        match self {
+            Self::Ledger | Self::Shape(_) => true,
+            Self::Stage(_)
+            | Self::CountRows
+            | Self::UniqueKeys
+            | Self::TextsFit(_)
+            | Self::Replace(_) => false,
+        }
+    }
+}
+
 /// A statement with its purpose.
 pub(super) type Step = (Purpose, String);
 
@@ -130,13 +144,18 @@ impl Writer<'_> {
         planned.missing.iter().map(add).collect()
     }
 
-    /// The data of a load, between the lock on the ledger and the row in it. Nothing of it happens
-    /// if the ledger knows the token.
+    /// Lets the loads of a schema go one after another, so that each sees the ledger as the one
+    /// before left it: under snapshot isolation two could pass each other otherwise. It comes before
+    /// all that takes the snapshot. Readers of the tables do not wait.
+    /// <https://docs.aws.amazon.com/redshift/latest/dg/c_serial_isolation.html>
+    pub(super) fn lock(&self) -> Step {
+        (Purpose::Ledger, format!("LOCK TABLE {}", self.of(LEDGER)))
+    }
+
+    /// The data of a load and its row in the ledger. Nothing of it happens if the ledger knows the
+    /// token.
     pub(super) fn data(&self, batch: &LoadBatch, tables: &[Planned<'_>], rows: u64) -> Vec<Step> {
-        // Loads of a schema go one after another, so that each sees the ledger as the one before
-        // left it. Under snapshot isolation two could pass each other otherwise. Readers of the
-        // tables do not wait.
-        let mut steps = vec![(Purpose::Ledger, format!("LOCK TABLE {}", self.of(LEDGER)))];
+        let mut steps = Vec::new();
         for (at, planned) in tables.iter().enumerate() {
             if let Some(manifest) = &planned.manifest {
                 steps.extend(self.copy(at, planned.table, manifest));
@@ -255,8 +274,8 @@ impl Writer<'_> {
                 Some(format!("DELETE FROM {target} WHERE {unknown}"))
             }
         };
-        // A table that is made in this transaction has no rows.
-        steps.extend(delete.filter(|_| planned.exists).map(|sql| (purpose(), sql)));
+        // From a new table, too: how many statements a load needs must not change when it is tried again.
+        steps.extend(delete.map(|sql| (purpose(), sql)));
         if planned.manifest.is_some() {
             let (mut into, mut from) = (names(&table.columns), names(&table.columns));
             if let Some(date) = date {

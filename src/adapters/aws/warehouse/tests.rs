@@ -49,10 +49,22 @@ fn a_load_is_written_with_names_quoted_and_texts_escaped() {
     let batch =
         LoadBatch { token: r"it's\".to_owned(), run: "r".to_owned(), tables: vec![load.clone()] };
     let mut steps = WRITER.make_ledger(false);
+    steps.push(WRITER.lock());
     steps.extend(WRITER.shape(&planned));
     steps.extend(WRITER.data(&batch, &[planned], 3));
     let text: Vec<&str> = steps.iter().map(|(_, sql)| sql.as_str()).collect();
-    insta::assert_snapshot!(text.join("\n"), @"");
+    insta::assert_snapshot!(text.join("\n"), @r#"
+CREATE SCHEMA IF NOT EXISTS "re""c"
+CREATE TABLE IF NOT EXISTS "re""c"."recctl_loads" ("token" VARCHAR(1024) NOT NULL, "run" VARCHAR(256) NOT NULL, "tables" VARCHAR(65535) NOT NULL, "rows" BIGINT NOT NULL, "loaded" TIMESTAMP NOT NULL)
+LOCK TABLE "re""c"."recctl_loads"
+CREATE TABLE IF NOT EXISTS "re""c"."events" ("id" BIGINT, "no""te" VARCHAR(65535), "tags" SUPER, "dt" DATE) DISTSTYLE KEY DISTKEY ("id") COMPOUND SORTKEY ("dt", "id")
+CREATE TEMP TABLE "recctl_stage_m_0" ("id" BIGINT, "no""te" VARCHAR(65535), "tags" SUPER) DISTSTYLE KEY DISTKEY ("id")
+COPY "recctl_stage_m_0" ("id", "no""te", "tags") FROM 's3://b/m''.json' IAM_ROLE 'arn:aws:iam::1:role/o''r' FORMAT AS PARQUET MANIFEST SERIALIZETOJSON
+SELECT 1 / CASE WHEN (SELECT count(*) FROM "recctl_stage_m_0") = 3 THEN 1 ELSE 0 END
+DELETE FROM "re""c"."events" WHERE "dt" = CAST('2026-03-01' AS DATE) AND NOT EXISTS (SELECT 1 FROM "re""c"."recctl_loads" WHERE "token" = 'it''s\\')
+INSERT INTO "re""c"."events" ("id", "no""te", "tags", "dt") SELECT "id", "no""te", "tags", CAST('2026-03-01' AS DATE) FROM "recctl_stage_m_0" WHERE NOT EXISTS (SELECT 1 FROM "re""c"."recctl_loads" WHERE "token" = 'it''s\\')
+INSERT INTO "re""c"."recctl_loads" ("token", "run", "tables", "rows", "loaded") SELECT 'it''s\\', 'r', '[{"date":"2026-03-01","rows":3,"table":"events"}]', 3, GETDATE() WHERE NOT EXISTS (SELECT 1 FROM "re""c"."recctl_loads" WHERE "token" = 'it''s\\')
+"#);
 }
 
 #[test]
@@ -76,7 +88,17 @@ fn merges_replace_rows_of_the_same_keys() {
     let mut steps = WRITER.shape(&planned);
     steps.extend(WRITER.data(&batch, &[planned], 3));
     let text: Vec<&str> = steps.iter().map(|(_, sql)| sql.as_str()).collect();
-    insta::assert_snapshot!(text.join("\n"), @"");
+    insta::assert_snapshot!(text.join("\n"), @r#"
+ALTER TABLE "re""c"."events" ADD COLUMN "word" VARCHAR(65535)
+CREATE TEMP TABLE "recctl_stage_m_0" ("id" BIGINT, "word" VARCHAR(65535))
+COPY "recctl_stage_m_0" ("id", "word") FROM 's3://b/m' IAM_ROLE 'arn:aws:iam::1:role/o''r' FORMAT AS PARQUET MANIFEST
+SELECT 1 / CASE WHEN (SELECT count(*) FROM "recctl_stage_m_0") = 3 THEN 1 ELSE 0 END
+SELECT 1 / CASE WHEN (SELECT count(*) FROM (SELECT DISTINCT "id" FROM "recctl_stage_m_0") keys) = 3 THEN 1 ELSE 0 END
+SELECT 1 / CASE WHEN (SELECT coalesce(max(octet_length("word")), 0) FROM "recctl_stage_m_0") <= 64 THEN 1 ELSE 0 END
+DELETE FROM "re""c"."events" USING "recctl_stage_m_0" WHERE "re""c"."events"."id" = "recctl_stage_m_0"."id" AND NOT EXISTS (SELECT 1 FROM "re""c"."recctl_loads" WHERE "token" = 't')
+INSERT INTO "re""c"."events" ("id", "word") SELECT "id", "word" FROM "recctl_stage_m_0" WHERE NOT EXISTS (SELECT 1 FROM "re""c"."recctl_loads" WHERE "token" = 't')
+INSERT INTO "re""c"."recctl_loads" ("token", "run", "tables", "rows", "loaded") SELECT 't', 'r', '[{"date":null,"rows":3,"table":"events"}]', 3, GETDATE() WHERE NOT EXISTS (SELECT 1 FROM "re""c"."recctl_loads" WHERE "token" = 't')
+"#);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use tokio_postgres::NoTls;
 
 use super::copy::OpenBucket;
 use super::database::connect;
+use super::dialect::mutates;
 use super::execute;
 use super::faults::Faults;
 use super::statement::{Part, ResultSet, Statement, Status};
@@ -126,6 +127,7 @@ impl Service {
         place(&body)?;
         let sqls = texts(&body, batch)?;
         let (hold, limit) = self.faults(|faults| (faults.hold, faults.active));
+        let hold = if sqls.iter().any(|sql| mutates(sql)) { hold } else { 0 };
         let mut book = self.book();
         if let Some(token) = body["ClientToken"].as_str() {
             if token.is_empty() || token.len() > 64 {

@@ -317,9 +317,10 @@ fn alter_table(tokens: &[Token<'_>], batch: bool) -> Result<Command, String> {
     let syntax = |near: &str| Err(format!("ERROR: syntax error at or near \"{near}\""));
     let transaction =
         |what: &str| Err(format!("ERROR: {what} cannot run inside a transaction block"));
-    let Some(at) = tokens.iter().position(|token| {
-        ["add", "alter", "append", "rename", "drop", "owner"].iter().any(|word| token.is(word))
-    }) else {
+    let words = ["add", "alter", "append", "rename", "drop", "owner"];
+    // The first two are ALTER TABLE.
+    let named = |at: &usize| words.iter().any(|word| tokens[*at].is(word));
+    let Some(at) = (2..tokens.len()).find(named) else {
         return syntax("table");
     };
     let is = |at: usize, word: &str| tokens.get(at).is_some_and(|token| token.is(word));
@@ -441,6 +442,11 @@ mod tests {
             assert!(translate(text, true).is_err(), "{text}");
         }
         assert!(translate("truncate t", false).is_ok());
+        assert_eq!(
+            translate("ALTER TABLE s.t ADD COLUMN \"A\" super encode zstd", true),
+            Ok(Command::Run("ALTER TABLE s.t ADD COLUMN \"a\" jsonb".to_owned()))
+        );
+        assert!(translate("alter table t alter column a type varchar(10)", false).is_ok());
         assert_eq!(
             translate("select NVL(a, 1), nvl from t", false),
             Ok(Command::Run("select coalesce(a, 1), nvl from t".to_owned()))

@@ -113,8 +113,8 @@ impl RedshiftData {
         self.faults(|faults| faults.fail_copy = Some(message.to_owned()));
     }
 
-    /// Lets statements from now on stay in STARTED until `DescribeStatement` was asked so many
-    /// times about each; they run after that. Zero ends it.
+    /// Lets statements from now on that change something stay in STARTED until `DescribeStatement`
+    /// was asked so many times about each; they run after that. Zero ends it for new ones.
     pub fn hold(&self, polls: usize) {
         self.faults(|faults| faults.hold = polls);
     }
