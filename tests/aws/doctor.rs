@@ -14,7 +14,7 @@ use stand_ins::http::{Handler, Request, Response, Server};
 use stand_ins::recorder::Recorder;
 use stand_ins::stack::{self, REGION, Stack};
 
-use crate::cli::iam::TARGET;
+use crate::cli::iam::{TARGET, with_targets};
 use crate::sandbox::{Ran, Sandbox};
 
 const TASK: &str = "arn:aws:iam::123456789012:role/data/recctl-task";
@@ -228,12 +228,11 @@ struct World {
 impl World {
     /// Everything is as `recctl iam` says; the bucket is not there yet.
     fn new(stack: &'static Stack) -> Self {
-        let sandbox = Sandbox::new();
         let bucket = stack::bucket_name("doctor");
         let target = TARGET
             .replace("acme-rec", &bucket)
             .replace("{encryption: alias/lake}", "{encryption: alias/lake, path_style: true}");
-        sandbox.edit("pipelines.yaml", "targets:\n", &target);
+        let sandbox = with_targets(&target);
         let iam = |more: &[&str]| -> Value {
             let arguments = ["iam", "daily", "--target", "cloud", "--workgroup-id", WORKGROUP];
             let ran = sandbox.run(&[&arguments, more].concat()).ends_with(0);
@@ -430,8 +429,7 @@ async fn another_role_may_be_looked_at() {
 
 #[test]
 fn without_credentials_nothing_else_is_checked() {
-    let sandbox = Sandbox::new();
-    sandbox.edit("pipelines.yaml", "targets:\n", TARGET);
+    let sandbox = with_targets(TARGET);
     let mut command = sandbox.command(&["doctor", "daily", "--target", "cloud"]);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     let ran = crate::sandbox::ran(command).ends_with(2);
