@@ -181,7 +181,7 @@ fn allows(statement: &Value, action: &str, resource: &str, context: &BTreeMap<&s
         values.as_array().unwrap().iter().any(|it| matches(it.as_str().unwrap(), text))
     };
     let conditions = statement["Condition"].as_object().into_iter().flatten();
-    let fulfilled = conditions.flat_map(|(operator, keys)| {
+    let mut fulfilled = conditions.flat_map(|(operator, keys)| {
         let keys = keys.as_object().unwrap().iter();
         keys.map(move |(key, values)| match context.get(key.as_str()) {
             Some(value) => any(values, value),
@@ -190,7 +190,7 @@ fn allows(statement: &Value, action: &str, resource: &str, context: &BTreeMap<&s
     });
     any(&statement["Action"], action)
         && any(&statement["Resource"], resource)
-        && fulfilled.fold(true, |all, one| all && one)
+        && fulfilled.all(|one| one)
 }
 
 /// Whether a text fits a pattern with `*` and `?`.

@@ -577,7 +577,8 @@ fn troubled(session: &AwsSession) -> Option<(Microburst, AwsSession)> {
 #[tokio::test]
 async fn a_failed_flip_takes_back_those_before() {
     let Some(stack) = or_skip() else { return };
-    let session = place(stack, &stack.ministack()).await;
+    // The other one cannot delete partitions in a batch.
+    let session = place(stack, &stack.moto()).await;
     let calm = catalog(&session);
     let tables = ["a", "w", "z"]
         .map(|name| TableEntry { by_day: name != "w", ..table(name, &[("n", "Int64")]) });
@@ -619,6 +620,18 @@ async fn a_failed_flip_takes_back_those_before() {
     );
     assert!(!trouble.fired().is_empty());
     assert_eq!(state().await, before);
+
+    // What cannot be taken back is said, and the rest is taken back all the same.
+    trouble.rule(&json!({
+        "service": "glue", "operation": "BatchDeletePartition",
+        "error": {"code": "AccessDeniedException"},
+    }));
+    let failure = store.publish(&tables, &all("r2", "2026-03-03")).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert!(failure.message.contains("; 2 partitions were visible"), "{failure}");
+    assert!(failure.message.contains("stays visible: cannot delete partitions"), "{failure}");
+    assert_eq!(generations(&calm, "a").await, ["2026-03-01 r1", "2026-03-02 r1", "2026-03-03 r2"]);
+    assert_eq!(generations(&calm, "w").await, ["all r1"]);
 
     // The same again goes through.
     trouble.clear();

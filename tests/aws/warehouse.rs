@@ -285,13 +285,15 @@ async fn redshift_loads_once_whatever_happens() {
             tokio::task::yield_now().await;
         }
     };
+    let submitted = || redshift.submitted() == 1;
     tokio::select! {
         outcome = warehouse.load(&lost) => panic!("the load was not held: {outcome:?}"),
-        () = until(&|| redshift.submitted() == 1) => {}
+        () = until(&submitted) => {}
     }
     let looks = asked("ListStatements");
     let found = async {
-        until(&|| asked("ListStatements") > looks).await;
+        let found = || asked("ListStatements") > looks;
+        until(&found).await;
         redshift.data.release();
     };
     let (outcome, ()) = tokio::join!(warehouse.load(&lost), found);
