@@ -177,7 +177,7 @@ async fn other_services_read_lists_with_two_reads() {
     load(&handle(&session), "2026", &lists(3)).await;
     let pointer = entry(&session, "pointer").await;
     assert_eq!(pointer["model"].as_s().unwrap(), "als");
-    assert_eq!(pointer["created"].as_s().unwrap(), "2026-03-02T03:00:00.000000Z");
+    assert_eq!(pointer["created"].as_s().unwrap(), "2036-03-02T03:00:00.000000Z");
     assert_eq!(pointer["items"].as_n().unwrap(), "3");
     let request = session.dynamodb().get_item().table_name(NAME);
     let request = request.key("pk", AttributeValue::S("user#1".to_owned()));

@@ -41,7 +41,7 @@ fn what_does_not_exist_is_2() {
     for (arguments, told) in [
         (&["run", "dayly"][..], "error: unknown pipeline `dayly`\n  hint: did you mean `daily`?"),
         (&["run", "daily", "--var", "x=1"], "a value was given for `x`, which is not under `vars`"),
-        (&["run", "daily", "--target", "aws"], "error: unknown target `aws`"),
+        (&["run", "daily", "--target", "cloud"], "error: unknown target `cloud`"),
         (&["tables", "nothing"], "error: no table `nothing`\n  hint: there is: "),
         (&["runs", "show", "nothing"], "error: no run `nothing`"),
         (&["rollback", "nothing"], "error: no served table `nothing`\n  hint: there is: recomm"),

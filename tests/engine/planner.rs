@@ -225,8 +225,8 @@ fn what_a_change_is_called() {
         ),
         (
             "pipelines.yaml",
-            "publish: [catalog, warehouse]",
-            "publish: [catalog]",
+            "publish: [catalog, warehouse]\n        warehouse: {merge_on: [item_id], sort_key: [price]}\n",
+            "publish: [catalog]\n",
             "catalogue all: changed: publish",
         ),
         (
