@@ -285,13 +285,15 @@ async fn redshift_loads_once_whatever_happens() {
             tokio::task::yield_now().await;
         }
     };
+    let under_way = || redshift.submitted() == 1;
     tokio::select! {
         outcome = warehouse.load(&lost) => panic!("the load was not held: {outcome:?}"),
-        () = until(&|| redshift.submitted() == 1) => {}
+        () = until(&under_way) => {}
     }
     let looks = asked("ListStatements");
     let found = async {
-        until(&|| asked("ListStatements") > looks).await;
+        let looked = || asked("ListStatements") > looks;
+        until(&looked).await;
         redshift.data.release();
     };
     let (outcome, ()) = tokio::join!(warehouse.load(&lost), found);
