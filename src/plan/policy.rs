@@ -119,7 +119,35 @@ mod tests {
         let condition = |operator, key| Condition { operator, key, values: vec!["x".to_owned()] };
         grant.conditions = vec![condition("StringEquals", "b"), condition("StringEquals", "a")];
         let text = serde_json::to_string_pretty(&documents(&[grant], MAX_CHARACTERS)).unwrap();
-        insta::assert_snapshot!(text, @"");
+        insta::assert_snapshot!(text, @r#"
+        [
+          {
+            "Version": "2012-10-17",
+            "Statement": [
+              {
+                "Sid": "S3Read",
+                "Effect": "Allow",
+                "Action": [
+                  "s3:GetObject"
+                ],
+                "Resource": [
+                  "arn:aws:s3:::bucket/0000/*"
+                ],
+                "Condition": {
+                  "StringEquals": {
+                    "a": [
+                      "x"
+                    ],
+                    "b": [
+                      "x"
+                    ]
+                  }
+                }
+              }
+            ]
+          }
+        ]
+        "#);
     }
 
     #[test]

@@ -69,8 +69,6 @@ pub struct Checklist {
     pub warehouse: bool,
     /// Remote jobs.
     pub jobs: Vec<JobNeeds>,
-    /// What the target lacks.
-    pub gaps: Vec<Finding>,
     /// Whether checks may cost something, such as a statement in the warehouse.
     pub deep: bool,
 }
@@ -78,6 +76,8 @@ pub struct Checklist {
 /// A role that a service takes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RoleNeeds {
+    /// What `recctl iam --role` calls it.
+    pub option: &'static str,
     /// Its ARN.
     pub role: String,
     /// Service principals that it has to trust, such as `sagemaker.amazonaws.com`.

@@ -76,8 +76,7 @@ impl Lake {
             store.list(Some(&path)).try_collect().await.map_err(failed)?
         } else {
             match store.head(&path).await {
-                // Stores below a prefix tell the whole path of a single file.
-                Ok(meta) => vec![ObjectMeta { location: path.clone(), ..meta }],
+                Ok(meta) => vec![meta],
                 Err(object_store::Error::NotFound { .. }) => Vec::new(),
                 Err(error) => return Err(failed(error)),
             }

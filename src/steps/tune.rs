@@ -1,5 +1,6 @@
 //! `tune`: searches hyperparameters, then fits a candidate with the best.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -232,7 +233,7 @@ impl Search<'_> {
             let before = Partition::Day(self.context.date);
             row.step == *self.name && row.partition < before
         });
-        rows.sort_by(|one, other| other.partition.cmp(&one.partition));
+        rows.sort_by_key(|row| Reverse(row.partition));
         let models = rows.into_iter().filter_map(|row| {
             serde_json::from_value::<ModelRecord>(row.output).ok().and_then(|model| model.tuned_by)
         });

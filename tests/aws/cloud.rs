@@ -11,11 +11,13 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use object_store::ObjectStoreExt;
 use object_store::aws::AmazonS3Builder;
 use object_store::path::Path as StorePath;
-use recctl::adapters::aws::AwsSession;
+use recctl::adapters::aws::{AwsSession, DynamoDbServingStore};
+use recctl::adapters::local::{LocalTarget, SystemClock};
 use recctl::models::{Observation, Tuner};
 use recctl::pipeline::job::{Objective, Tuning};
 use recctl::pipeline::step::StepKind;
 use recctl::pipeline::target::{AwsTarget, Target};
+use recctl::ports::{GenerationEntry, ServingItem, ServingStore};
 use recctl::query::analysis;
 use recctl::spec::compile::{Inputs, Project, compile};
 use stand_ins::recorder::Recorder;
@@ -159,6 +161,41 @@ impl Cloud {
         calls
     }
 
+    /// Every list of the embedded target is served here, and no other.
+    pub async fn serves_what_the_embedded_target_serves(&self) {
+        let embedded =
+            LocalTarget::open(&self.sandbox.home()).unwrap().serving_store().await.unwrap();
+        let served = DynamoDbServingStore::new(&self.session(), Arc::new(SystemClock)).unwrap();
+        let visible = |generations: Vec<GenerationEntry>| {
+            generations.into_iter().find(|one| one.visible).unwrap()
+        };
+        let here = visible(embedded.generations("recommendations").await.unwrap());
+        let there = visible(served.generations("recommendations").await.unwrap());
+        assert_eq!(there.items, here.items);
+        assert_eq!(there.model, here.model);
+        let keys = keys(&self.sandbox);
+        assert_eq!(keys.len() as u64, here.items);
+        for key in keys {
+            let list = async |store: &dyn ServingStore| -> ServingItem {
+                store.get("recommendations", &key).await.unwrap().unwrap().item
+            };
+            assert_eq!(list(&served).await, list(&embedded).await, "{key}");
+        }
+    }
+
+    /// As many rows as the embedded warehouse has.
+    pub async fn the_warehouse_holds_what_the_embedded_one_holds(&self) {
+        let warehouse =
+            rusqlite::Connection::open(self.sandbox.home().join("warehouse.db")).unwrap();
+        for table in ["products", "users", "interactions", "item_popularity", "user_profiles"] {
+            let count = format!("SELECT count(*) FROM {table}");
+            let here: i64 = warehouse.query_row(&count, [], |row| row.get(0)).unwrap();
+            let there =
+                self.redshift.query(&format!("SELECT count(*) FROM rec.{table}")).await.unwrap();
+            assert_eq!(there[0][0], Some(here.to_string()), "{table}");
+        }
+    }
+
     /// Forgets what was asked.
     pub fn forget(&self) {
         self.recorder.clear();
@@ -200,4 +237,17 @@ fn suggest(project: &Project) -> sagemaker::Suggest {
         }
         Tuner::new(tuning, objective.direction).unwrap().suggest(&seen)
     })
+}
+
+/// All keys of the embedded target's visible generation.
+fn keys(sandbox: &Sandbox) -> Vec<String> {
+    let database = rusqlite::Connection::open(sandbox.home().join("serving.db")).unwrap();
+    let mut query = database
+        .prepare(
+            "SELECT i.key FROM items i JOIN pointers p ON p.generation_id = i.generation_id \
+             WHERE p.table_name = 'recommendations' ORDER BY i.key",
+        )
+        .unwrap();
+    let keys = query.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    keys.map(Result::unwrap).collect()
 }

@@ -14,7 +14,7 @@ use stand_ins::http::{Handler, Request, Response, Server};
 use stand_ins::recorder::Recorder;
 use stand_ins::stack::{self, REGION, Stack};
 
-use crate::cli::iam::TARGET;
+use crate::cli::iam::{TARGET, with_targets};
 use crate::sandbox::{Ran, Sandbox};
 
 const TASK: &str = "arn:aws:iam::123456789012:role/data/recctl-task";
@@ -181,7 +181,7 @@ fn allows(statement: &Value, action: &str, resource: &str, context: &BTreeMap<&s
         values.as_array().unwrap().iter().any(|it| matches(it.as_str().unwrap(), text))
     };
     let conditions = statement["Condition"].as_object().into_iter().flatten();
-    let fulfilled = conditions.flat_map(|(operator, keys)| {
+    let mut fulfilled = conditions.flat_map(|(operator, keys)| {
         let keys = keys.as_object().unwrap().iter();
         keys.map(move |(key, values)| match context.get(key.as_str()) {
             Some(value) => any(values, value),
@@ -190,11 +190,11 @@ fn allows(statement: &Value, action: &str, resource: &str, context: &BTreeMap<&s
     });
     any(&statement["Action"], action)
         && any(&statement["Resource"], resource)
-        && fulfilled.fold(true, |all, one| all && one)
+        && fulfilled.all(|one| one)
 }
 
 /// Whether a text fits a pattern with `*` and `?`.
-fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     let escaped = regex::escape(pattern).replace(r"\*", ".*").replace(r"\?", ".");
     regex::Regex::new(&format!("^{escaped}$")).unwrap().is_match(text)
 }
@@ -228,12 +228,11 @@ struct World {
 impl World {
     /// Everything is as `recctl iam` says; the bucket is not there yet.
     fn new(stack: &'static Stack) -> Self {
-        let sandbox = Sandbox::new();
         let bucket = stack::bucket_name("doctor");
         let target = TARGET
             .replace("acme-rec", &bucket)
             .replace("{encryption: alias/lake}", "{encryption: alias/lake, path_style: true}");
-        sandbox.edit("pipelines.yaml", "targets:\n", &target);
+        let sandbox = with_targets(&target);
         let iam = |more: &[&str]| -> Value {
             let arguments = ["iam", "daily", "--target", "cloud", "--workgroup-id", WORKGROUP];
             let ran = sandbox.run(&[&arguments, more].concat()).ends_with(0);
@@ -430,8 +429,7 @@ async fn another_role_may_be_looked_at() {
 
 #[test]
 fn without_credentials_nothing_else_is_checked() {
-    let sandbox = Sandbox::new();
-    sandbox.edit("pipelines.yaml", "targets:\n", TARGET);
+    let sandbox = with_targets(TARGET);
     let mut command = sandbox.command(&["doctor", "daily", "--target", "cloud"]);
     command.env("AWS_EC2_METADATA_DISABLED", "true");
     let ran = crate::sandbox::ran(command).ends_with(2);

@@ -20,7 +20,7 @@ use stand_ins::stack::{Stack, bucket_name, or_skip};
 
 use super::athena::Athena;
 use super::session::{open, target};
-use crate::contract::catalog::catalog_contract;
+use crate::contract::catalog::{catalog_contract, whole_states};
 use crate::contract::{at, kind};
 
 /// A session with a bucket and a database of its own; Glue is at `glue`.
@@ -101,28 +101,28 @@ async fn generations(catalog: &dyn Catalog, table: &str) -> Vec<String> {
     partitions.iter().map(|one| format!("{} {}", one.key, one.generation)).collect()
 }
 
-async fn contract(stack: &Stack, glue: &str) {
-    let base = place(stack, glue).await;
-    catalog_contract(async |name| {
-        let session = again(&base, |target| {
-            target.catalog.database = format!("{}_{name}", target.catalog.database);
-        });
-        let store: Arc<dyn Catalog> = Arc::new(catalog(&session));
-        store
-    })
-    .await;
+/// A catalog in a database of that name beside the session's own.
+fn beside(session: &AwsSession, name: &str) -> Arc<dyn Catalog> {
+    let session = again(session, |target| {
+        target.catalog.database = format!("{}_{name}", target.catalog.database);
+    });
+    Arc::new(catalog(&session))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_over_ministack() {
     let Some(stack) = or_skip() else { return };
-    contract(stack, &stack.ministack()).await;
+    let session = place(stack, &stack.ministack()).await;
+    catalog_contract(async |name| beside(&session, name)).await;
+    // Here a call is one step; Glue does not promise it.
+    whole_states(beside(&session, "whole"), beside(&session, "whole")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn contract_over_moto() {
     let Some(stack) = or_skip() else { return };
-    contract(stack, &stack.moto()).await;
+    let session = place(stack, &stack.moto()).await;
+    catalog_contract(async |name| beside(&session, name)).await;
 }
 
 /// What Glue holds is what Athena's and Spectrum's documents ask for.
@@ -478,6 +478,10 @@ async fn what_stops_stops_before_the_first_change() {
     let foreign = TableInput::builder().name("theirs").parameters("by", "crawler").build().unwrap();
     let made = session.glue().create_table().database_name(&database).table_input(foreign);
     made.send().await.unwrap();
+    // What Athena would read beside the files of the partition.
+    let lake = lake_store(&session).unwrap();
+    let stray = "tables/t/2026-03-02/r2/part-0001.parquet";
+    object_store::ObjectStoreExt::put(&*lake, &stray.into(), "stray".into()).await.unwrap();
     recorder.clear();
 
     let beside = table("new", &[("a", "Int64")]);
@@ -506,11 +510,6 @@ async fn what_stops_stops_before_the_first_change() {
     whole.schema_change = SchemaChange::Allow;
     let whole = publish(whole, partition("t", "all", "r2")).await;
     assert!(whole.message.contains("partitioned in another way"), "{whole}");
-    // What Athena would read beside the files of the partition.
-    let lake = lake_store(&session).unwrap();
-    let stray = "tables/t/2026-03-02/r2/part-0001.parquet";
-    object_store::ObjectStoreExt::put(&*lake, &stray.into(), "stray".into()).await.unwrap();
-    recorder.clear();
     let strange = publish(table("t", &[("a", "Int64"), ("b", "Utf8")]), day("t")).await;
     assert_eq!(strange.kind, FailureKind::Conflict);
     assert!(strange.message.contains("part-0001"), "{strange}");
@@ -578,7 +577,8 @@ fn troubled(session: &AwsSession) -> Option<(Microburst, AwsSession)> {
 #[tokio::test]
 async fn a_failed_flip_takes_back_those_before() {
     let Some(stack) = or_skip() else { return };
-    let session = place(stack, &stack.ministack()).await;
+    // The other one cannot delete partitions in a batch.
+    let session = place(stack, &stack.moto()).await;
     let calm = catalog(&session);
     let tables = ["a", "w", "z"]
         .map(|name| TableEntry { by_day: name != "w", ..table(name, &[("n", "Int64")]) });
@@ -620,6 +620,18 @@ async fn a_failed_flip_takes_back_those_before() {
     );
     assert!(!trouble.fired().is_empty());
     assert_eq!(state().await, before);
+
+    // What cannot be taken back is said, and the rest is taken back all the same.
+    trouble.rule(&json!({
+        "service": "glue", "operation": "BatchDeletePartition",
+        "error": {"code": "AccessDeniedException"},
+    }));
+    let failure = store.publish(&tables, &all("r2", "2026-03-03")).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Transient);
+    assert!(failure.message.contains("; 2 partitions were visible"), "{failure}");
+    assert!(failure.message.contains("stays visible: cannot delete partitions"), "{failure}");
+    assert_eq!(generations(&calm, "a").await, ["2026-03-01 r1", "2026-03-02 r1", "2026-03-03 r2"]);
+    assert_eq!(generations(&calm, "w").await, ["all r1"]);
 
     // The same again goes through.
     trouble.clear();

@@ -1,9 +1,11 @@
 //! The AWS adapters against what stands in for AWS.
 
+mod allowed;
 mod athena;
 mod cloud;
 mod daily;
 mod doctor;
+mod faults;
 mod glue;
 mod registry;
 mod s3;

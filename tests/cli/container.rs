@@ -20,6 +20,20 @@ fn train_alone_is_job_train() {
     assert!(help.contains("[default: /opt/ml]"), "{help}");
 }
 
+/// A SageMaker processing job hands on what is in a file of its own.
+#[test]
+fn a_scoring_job_tells_its_failure_where_it_is_asked_to() {
+    let sandbox = Sandbox::new();
+    let root = sandbox.project().join("opt-ml");
+    std::fs::create_dir_all(root.join("output")).unwrap();
+    let message = root.join("message");
+    let (root, file) = (root.to_str().unwrap(), message.to_str().unwrap());
+    let ended = sandbox.run(&["job", "score", "--root", root, "--message", file]).ends_with(1);
+    let told = std::fs::read_to_string(&message).unwrap();
+    assert!(told.contains("hyperparameters.json") && !told.contains('\n'), "{told}");
+    assert!(ended.stderr.contains(&told), "{} {told}", ended.stderr);
+}
+
 /// As process 1 of a container a program is not ended by a signal that it does not listen to. What
 /// listens ends with a code; elsewhere the signal would have ended it.
 #[test]

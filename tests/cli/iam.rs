@@ -30,17 +30,38 @@ pub const TARGET: &str = r#"targets:
     tags: {team: rec}
 "#;
 
-/// A target with nothing that it need not have.
-const SMALL: &str = r#"targets:
+/// A project of one table, on a target with nothing that it does not need.
+const SMALL: &str = r#"version: 1
+targets:
   cloud:
     lake: s3://acme-rec
     catalog: {glue: {database: rec, catalog_id: "999999999999"}}
     state: {dynamodb: {table: recctl-state}}
+sources:
+  product_feed:
+    path: s3://suppliers/feeds/{yyyy}/{MM}/{dd}/
+    format: csv
+    columns: {item_id: string, name: string, category: string, brand: string, price: double, launched_on: date}
+pipelines:
+  daily:
+    steps:
+      products: {sql: sql/daily/products.sql, partition_by: [dt]}
 "#;
 
-fn sandbox(target: &str) -> Sandbox {
+/// The sample project with these targets.
+pub fn with_targets(targets: &str) -> Sandbox {
     let sandbox = Sandbox::new();
-    sandbox.edit("pipelines.yaml", "targets:\n", target);
+    let path = sandbox.project().join("pipelines.yaml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let (before, rest) = text.split_once("targets:\n").unwrap();
+    let (_, after) = rest.split_once("\nsources:\n").unwrap();
+    std::fs::write(path, format!("{before}{targets}\nsources:\n{after}")).unwrap();
+    sandbox
+}
+
+fn small() -> Sandbox {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.project().join("pipelines.yaml"), SMALL).unwrap();
     sandbox
 }
 
@@ -52,7 +73,7 @@ fn printed(sandbox: &Sandbox, more: &[&str]) -> String {
 
 #[test]
 fn the_policy_of_the_task() {
-    let sandbox = sandbox(TARGET);
+    let sandbox = with_targets(TARGET);
     let given = ["--workgroup-id", "00000000-1111-2222-3333-444444444444"];
     let ran =
         sandbox.run(&[&["iam", "daily", "--target", "cloud"], &given[..]].concat()).ends_with(0);
@@ -62,7 +83,7 @@ fn the_policy_of_the_task() {
 
 #[test]
 fn what_doctor_needs_beside() {
-    let sandbox = sandbox(TARGET);
+    let sandbox = with_targets(TARGET);
     let grants = grants(&printed(&sandbox, &["--doctor", "--json"]));
     let only: Vec<&Value> = grants.iter().filter(|it| it["purpose"] == "doctor").collect();
     insta::assert_snapshot!(serde_json::to_string_pretty(&only).unwrap());
@@ -72,7 +93,7 @@ fn what_doctor_needs_beside() {
 
 #[test]
 fn the_roles_that_services_take() {
-    let sandbox = sandbox(TARGET);
+    let sandbox = with_targets(TARGET);
     insta::assert_snapshot!("policy_of_jobs", printed(&sandbox, &["--role", "jobs"]));
     insta::assert_snapshot!("policy_of_the_warehouse", printed(&sandbox, &["--role", "warehouse"]));
     let trust: Vec<String> = ["task", "jobs", "warehouse"]
@@ -84,7 +105,7 @@ fn the_roles_that_services_take() {
 
 #[test]
 fn a_small_target_needs_little_and_says_what_is_not_known() {
-    let sandbox = sandbox(SMALL);
+    let sandbox = small();
     let ran = sandbox.run(&["iam", "daily", "--target", "cloud"]).ends_with(0);
     insta::assert_snapshot!(ran.stdout);
     for told in ["${Account} is not known here: --account", "${Region} is not known here: --region"]
@@ -120,7 +141,7 @@ const WITHOUT_RESOURCES: [&str; 14] = [
 
 #[test]
 fn no_action_is_a_pattern_and_resources_are_named() {
-    let sandbox = sandbox(TARGET);
+    let sandbox = with_targets(TARGET);
     sandbox.edit(
         "pipelines.yaml",
         "        spot: true\n",
@@ -153,21 +174,21 @@ fn no_action_is_a_pattern_and_resources_are_named() {
 
 #[test]
 fn clusters_log_in_in_another_way() {
-    let sandbox = sandbox(TARGET);
+    let sandbox = with_targets(TARGET);
     let login = |sandbox: &Sandbox| -> Value {
         let grants = grants(&printed(sandbox, &["--json"]));
         let found = grants.iter().find(|it| it["why"] == "credentials for the warehouse");
         serde_json::json!([found.unwrap()["actions"], found.unwrap()["resources"]])
     };
     sandbox.edit("pipelines.yaml", "workgroup: rec\n", "cluster: dw\n        user: loader\n");
-    insta::assert_snapshot!(login(&sandbox), @"");
+    insta::assert_snapshot!(login(&sandbox), @r#"[["redshift:GetClusterCredentials"],["arn:aws:redshift:eu-central-1:123456789012:dbuser:dw/loader","arn:aws:redshift:eu-central-1:123456789012:dbname:dw/dev"]]"#);
     sandbox.edit("pipelines.yaml", "        user: loader\n", "        secret: dw-loader\n");
-    insta::assert_snapshot!(login(&sandbox), @"");
+    insta::assert_snapshot!(login(&sandbox), @r#"[["secretsmanager:GetSecretValue"],["arn:aws:secretsmanager:eu-central-1:123456789012:secret:dw-loader-??????"]]"#);
 }
 
 #[test]
 fn a_long_policy_comes_in_parts() {
-    let sandbox = sandbox(TARGET);
+    let sandbox = with_targets(TARGET);
     // Names as long as names can be make ARNs that one policy does not hold.
     let long = format!("lake: s3://acme-rec/{}", "a-long-way-down/".repeat(12));
     sandbox.edit("pipelines.yaml", "lake: s3://acme-rec/lake", &long);
@@ -188,7 +209,7 @@ fn a_long_policy_comes_in_parts() {
 
 #[test]
 fn what_has_no_policy_is_2() {
-    let sandbox = sandbox(SMALL);
+    let sandbox = small();
     for (arguments, told) in [
         (&["iam", "daily"][..], "the embedded target needs no permissions"),
         (&["iam", "dayly", "--target", "cloud"], "did you mean `daily`?"),

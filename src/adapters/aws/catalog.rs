@@ -22,9 +22,10 @@
 //! Everything is checked before the first change. After that Glue changes one table, or up to a
 //! hundred partitions of one, with a call, and a call is not a transaction: readers that plan a query
 //! in this short time may see some partitions new and others old. Each partition is always one whole
-//! generation. If a call fails, what was flipped before is flipped back; the columns that a table got
-//! and new tables without rows stay, since nobody's query fails over them. A process that dies in
-//! between leaves some partitions new; the next publication of the same makes the rest visible.
+//! generation. If a call fails, what was flipped before is flipped back. Added columns, wider types
+//! and new tables without rows stay then: nobody's query fails over them, and another publication may
+//! stand on them by now. A process that dies in between, or a future that is dropped, leaves some
+//! partitions new; the next publication of the same makes the rest visible.
 //!
 //! A table's definition changes by compare-and-set on its version, so nobody's change is lost. Glue
 //! has no such thing for partitions: two processes must not publish one partition at a time, which

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use aws_credential_types::provider::error::CredentialsError;
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
@@ -43,13 +44,10 @@ where
             let message = format!("cannot {doing}: {}", chain(error));
             Failure::new(FailureKind::Internal, message)
         }
-        SdkError::DispatchFailure(dispatch) if dispatch.is_other() => {
-            // Credentials that cannot be had end here too.
-            with_hint(Failure::new(
-                FailureKind::Denied,
-                format!("cannot {doing}: {}", chain(error)),
-            ))
-        }
+        SdkError::DispatchFailure(_) if lacks_credentials(error) => with_hint(Failure::new(
+            FailureKind::Denied,
+            format!("cannot {doing}: {}", chain(error)),
+        )),
         SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
             Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error)))
         }
@@ -136,6 +134,19 @@ fn with_hint(failure: Failure) -> Failure {
         ),
         _ => failure,
     }
+}
+
+/// Whether the cause of an error is that there are no credentials, or none could be had.
+fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(this) = cause {
+        if let Some(of_credentials) = this.downcast_ref::<CredentialsError>() {
+            // A provider that does not answer in time may do so later.
+            return !matches!(of_credentials, CredentialsError::ProviderTimedOut(_));
+        }
+        cause = this.source();
+    }
+    false
 }
 
 /// An error with its causes, each once.

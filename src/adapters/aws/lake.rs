@@ -2,6 +2,7 @@
 
 mod credentials;
 mod patience;
+mod rooted;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,11 @@ use aws_sdk_s3::config::endpoint::{DefaultResolver, Params, ResolveEndpoint};
 use futures::FutureExt;
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, S3ConditionalPut};
 use object_store::path::Path as StorePath;
-use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 
 use self::credentials::ChainCredentials;
 use self::patience::PatientConnector;
+use self::rooted::RootedStore;
 use super::session::{ATTEMPTS, AwsSession, CONNECT_TIMEOUT};
 use crate::pipeline::target::Encryption;
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -31,7 +32,7 @@ pub fn lake_store(session: &AwsSession) -> Outcome<Arc<dyn ObjectStore>> {
     let store = s3_store(session, &lake.bucket)?;
     match lake.prefix.as_str() {
         "" => Ok(store),
-        prefix => Ok(Arc::new(PrefixStore::new(store, StorePath::from(prefix)))),
+        prefix => Ok(Arc::new(RootedStore::new(store, StorePath::from(prefix)))),
     }
 }
 

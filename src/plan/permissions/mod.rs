@@ -18,7 +18,7 @@ pub use self::uses::Uses;
 
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::target::AwsTarget;
-use crate::ports::preflight::{Checklist, Condition, Finding, Grant, Purpose, RoleNeeds};
+use crate::ports::preflight::{Checklist, Condition, Grant, Purpose, RoleNeeds};
 
 /// A role that takes part in a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -32,6 +32,17 @@ pub enum Role {
     Warehouse,
 }
 
+impl Role {
+    /// The word for it on the command line.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Task => "task",
+            Self::Jobs => "jobs",
+            Self::Warehouse => "warehouse",
+        }
+    }
+}
+
 /// The permissions of a role, for runs of these pipelines and for `recctl doctor`. Empty for a role
 /// that the target does not have.
 pub fn permissions(
@@ -40,7 +51,7 @@ pub fn permissions(
     target: &AwsTarget,
     place: &Place,
 ) -> Vec<Grant> {
-    let uses = Uses::of(pipelines, target);
+    let uses = Uses::of(pipelines);
     let mut grants = Grants { purpose: Purpose::Run, grants: Vec::new() };
     match role {
         Role::Task => {
@@ -61,7 +72,7 @@ pub fn permissions(
 
 /// Everything that `recctl doctor` looks at.
 pub fn checklist(pipelines: &[&Pipeline], target: &AwsTarget, place: &Place) -> Checklist {
-    let uses = Uses::of(pipelines, target);
+    let uses = Uses::of(pipelines);
     let roles = [
         (Role::Jobs, target.trainer.as_ref().map(|it| &it.role), !uses.jobs.is_empty()),
         (Role::Warehouse, target.warehouse.as_ref().map(|it| &it.copy_role), uses.warehouse),
@@ -74,6 +85,7 @@ pub fn checklist(pipelines: &[&Pipeline], target: &AwsTarget, place: &Place) -> 
             .filter_map(|(role, arn, used)| {
                 let arn = arn.filter(|arn| used && arn.starts_with("arn:"))?;
                 Some(RoleNeeds {
+                    option: role.word(),
                     role: arn.clone(),
                     services: roles::principals(role, target),
                     grants: permissions(role, pipelines, target, place),
@@ -84,31 +96,8 @@ pub fn checklist(pipelines: &[&Pipeline], target: &AwsTarget, place: &Place) -> 
         served: uses.served.iter().map(|served| served.table.to_string()).collect(),
         warehouse: uses.warehouse,
         jobs: uses.jobs(target),
-        gaps: gaps(&uses, target),
         deep: false,
     }
-}
-
-/// Parts that the pipelines use and the target does not have.
-fn gaps(uses: &Uses<'_>, target: &AwsTarget) -> Vec<Finding> {
-    let subject = format!("target {}", target.name);
-    let gap = |what: &str, part: &str, example: &str| {
-        let text = format!("{what}, but the target has no `{part}`");
-        Finding::fail(&subject, text).hint(format!("add `{part}: {example}` in pipelines.yaml"))
-    };
-    let mut gaps = Vec::new();
-    if target.trainer.is_none() && !uses.jobs.is_empty() {
-        let example = "{sagemaker: {role: \"arn:…\", image: \"…\"}}";
-        gaps.push(gap("models are trained", "trainer", example));
-    }
-    if target.serving.is_none() && !uses.served.is_empty() {
-        gaps.push(gap("recommendations are served", "serving", "{dynamodb: {table_prefix: rec-}}"));
-    }
-    if target.warehouse.is_none() && uses.wants_warehouse {
-        let example = "{redshift: {workgroup: rec, database: dev, copy_role: \"arn:…\"}}";
-        gaps.push(gap("tables are published to the warehouse", "warehouse", example));
-    }
-    gaps
 }
 
 /// Grants being gathered.

@@ -7,19 +7,34 @@ use crate::pipeline::target::{AwsTarget, Removal};
 
 /// What tags a table as it is created.
 const TAG: &str = "dynamodb:TagResource";
-/// Folders of the lake that a run writes into: what steps make, lists of files for COPY, what jobs
-/// leave, and what the catalog and the registry note down. Raw input is not among them.
-const WRITTEN: [&str; 8] =
-    ["tables", "datasets", "models", "scored", "manifests", "sagemaker", "registry", "_recctl"];
+/// Folders of the lake that a run writes into. Raw input is not among them.
+fn written(uses: &Uses<'_>, target: &AwsTarget) -> Vec<String> {
+    let has_jobs = !uses.jobs.is_empty();
+    let scores = uses.jobs.iter().any(|step| step.job.is_none());
+    let registry = target.trainer.as_ref().is_some_and(|trainer| trainer.registry.is_some());
+    let folders = [
+        ("tables", !uses.tables.is_empty()),
+        // What the catalog notes down.
+        ("_recctl", !uses.tables.is_empty()),
+        ("datasets", has_jobs),
+        ("models", has_jobs),
+        // What jobs leave.
+        ("sagemaker", has_jobs),
+        ("scored", scores),
+        ("registry", registry && !uses.selections.is_empty()),
+        // Lists of files for COPY.
+        ("manifests", uses.warehouse),
+    ];
+    let used = folders.into_iter().filter(|(_, used)| *used);
+    used.map(|(folder, _)| format!("{}/*", target.lake.key(folder))).collect()
+}
 
 /// Objects of the lake and of sources.
 pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
-    let written: Vec<String> = WRITTEN
-        .iter()
-        .map(|folder| {
-            place.bucket(&format!("{}/{}/*", target.lake.bucket, target.lake.key(folder)))
-        })
-        .collect();
+    let written = written(uses, target);
+    let objects_of = |keys: &[String]| -> Vec<String> {
+        keys.iter().map(|key| place.bucket(&format!("{}/{key}", target.lake.bucket))).collect()
+    };
     let sources: Vec<(String, String)> =
         uses.sources.iter().filter_map(|source| objects(&source.path, target)).collect();
     let raw = sources.iter().map(|(bucket, key)| place.bucket(&format!("{bucket}/{key}")));
@@ -35,13 +50,17 @@ pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         "tables, data sets, models and what they recommend, in the lake",
         // A multipart upload needs no more than these; the parts count as PutObject.
         &["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
-        written,
+        objects_of(&written),
         vec![],
     );
     let mut buckets = vec![target.lake.bucket.clone()];
     buckets.extend(uses.buckets(target));
     for (at, bucket) in buckets.into_iter().enumerate() {
-        let prefixes = prefixes(&bucket, &sources, target, at == 0);
+        let own: &[String] = if at == 0 { &written } else { &[] };
+        let prefixes = prefixes(&bucket, &sources, own);
+        if prefixes.is_empty() {
+            continue;
+        }
         let sid = if at == 0 { "S3List".to_owned() } else { format!("S3ListSource{at}") };
         grants.add(
             &sid,
@@ -68,16 +87,8 @@ pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
 }
 
 /// Prefixes that are listed in a bucket.
-fn prefixes(
-    bucket: &str,
-    sources: &[(String, String)],
-    target: &AwsTarget,
-    is_lake: bool,
-) -> Vec<String> {
-    let mut prefixes: Vec<String> = Vec::new();
-    if is_lake {
-        prefixes.extend(WRITTEN.iter().map(|folder| format!("{}/*", target.lake.key(folder))));
-    }
+fn prefixes(bucket: &str, sources: &[(String, String)], own: &[String]) -> Vec<String> {
+    let mut prefixes = own.to_vec();
     for (_, key) in sources.iter().filter(|(of, _)| of == bucket) {
         if !prefixes.contains(key) {
             prefixes.push(key.clone());
@@ -123,6 +134,7 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
             &[
                 "dynamodb:BatchGetItem",
                 "dynamodb:BatchWriteItem",
+                "dynamodb:ConditionCheckItem",
                 "dynamodb:CreateTable",
                 "dynamodb:DeleteItem",
                 "dynamodb:DescribeTable",

@@ -15,10 +15,8 @@ pub struct Uses<'a> {
     pub sources: Vec<&'a Source>,
     /// Tables of the catalog.
     pub tables: Vec<String>,
-    /// Whether tables are loaded into a warehouse that the target has.
+    /// Whether tables are published to the warehouse.
     pub warehouse: bool,
-    /// Whether tables are published to a warehouse.
-    pub wants_warehouse: bool,
     /// Whether the warehouse reads tables where they lie.
     pub external: bool,
     /// Steps whose work is a remote job.
@@ -56,7 +54,7 @@ impl RemoteStep<'_> {
 
 impl<'a> Uses<'a> {
     /// Looks through the steps of the pipelines.
-    pub fn of(pipelines: &[&'a Pipeline], target: &AwsTarget) -> Self {
+    pub fn of(pipelines: &[&'a Pipeline]) -> Self {
         let mut uses = Self::default();
         for pipeline in pipelines {
             for source in pipeline.sources.values() {
@@ -70,7 +68,7 @@ impl<'a> Uses<'a> {
                     StepKind::Sql(sql) => {
                         uses.table(step.name.to_string());
                         if let Some(layout) = &sql.warehouse {
-                            uses.wants_warehouse = true;
+                            uses.warehouse = true;
                             uses.external |= layout.mode == WarehouseMode::External;
                         }
                     }
@@ -89,8 +87,6 @@ impl<'a> Uses<'a> {
         if !uses.tables.is_empty() {
             uses.table(QUARANTINE_TABLE.to_owned());
         }
-        uses.warehouse = uses.wants_warehouse && target.warehouse.is_some();
-        uses.external &= uses.warehouse;
         uses
     }
 

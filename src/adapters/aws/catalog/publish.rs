@@ -361,19 +361,15 @@ impl GlueCatalog {
         Err(Failure::new(FailureKind::Transient, message))
     }
 
-    /// Makes visible again what was so before a publication that failed, and adds to the failure
-    /// what came of that.
+    /// Makes visible again what was so before a publication that failed, as far as that goes, and
+    /// adds to the failure what came of it.
     async fn flip_back(&self, tried: Vec<Tried>, mut failure: Failure) -> Failure {
-        let mut back = 0;
+        let (mut back, mut stuck) = (0, None);
         for one in tried.into_iter().rev() {
             match self.undo(one).await {
                 Ok(partitions) => back += partitions,
                 Err(also) => {
-                    failure.message.push_str(&format!(
-                        "; some of the publication stays visible: {}",
-                        also.message
-                    ));
-                    return failure.with_hint("run again: the whole publication is made visible");
+                    stuck.get_or_insert(also);
                 }
             }
         }
@@ -384,7 +380,11 @@ impl GlueCatalog {
                 .message
                 .push_str(&format!("; {back} partitions were visible and were flipped back")),
         }
+        let Some(stuck) = stuck else { return failure };
         failure
+            .message
+            .push_str(&format!("; some of the publication stays visible: {}", stuck.message));
+        failure.with_hint("run again: the whole publication is made visible")
     }
 
     /// Undoes one change where it is still what is visible; returns how many partitions that were.

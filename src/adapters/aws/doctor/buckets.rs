@@ -16,7 +16,6 @@ pub async fn check(session: &AwsSession, others: &[String]) -> Vec<Finding> {
     let lake = &session.target().lake.bucket;
     let mut findings = Vec::new();
     if place(session, &client, lake, true, &mut findings).await {
-        findings.push(payer(session, &client, lake).await);
         findings.push(encryption(session, &client, lake).await);
         findings.extend(lifecycle(&client, lake).await);
     }
@@ -76,7 +75,8 @@ async fn place(
         }
         (None, Ok(_)) => Finding::unknown(subject(bucket), "its region was not told"),
     });
-    located.is_ok()
+    // From elsewhere S3 only says where to ask.
+    located.is_ok() && region.is_none_or(|region| region == session.region())
 }
 
 /// S3 says where a bucket is even when it refuses everything else.

@@ -41,9 +41,7 @@ impl AwsPreflight {
 impl Preflight for AwsPreflight {
     async fn check(&self, list: &Checklist) -> Outcome<Vec<Finding>> {
         let session = &self.session;
-        let mut findings = list.gaps.clone();
-        let (principal, found) = identity::check(session, list.principal.as_deref()).await?;
-        findings.extend(found);
+        let (principal, mut findings) = identity::check(session, list.principal.as_deref()).await?;
         let grants = |grants: &[Grant]| filled(grants, &principal);
         let permissions = async {
             let (mut found, simulated) =

@@ -1,6 +1,8 @@
 //! What a role or user is allowed, as IAM simulates it: with identity policies, boundaries and
 //! policies of the organisation, without those of buckets and keys.
 
+use std::collections::BTreeSet;
+
 use aws_sdk_iam::operation::simulate_principal_policy::SimulatePrincipalPolicyError;
 use aws_sdk_iam::types::{
     ContextEntry, ContextKeyTypeEnum, EvaluationResult, PolicyEvaluationDecisionType,
@@ -20,12 +22,13 @@ use crate::run::failure::FailureKind;
 const SAMPLE: &str = "recctl-doctor";
 /// Simulations at a time: IAM gives every account few requests a second.
 const AT_ONCE: usize = 3;
-/// Denials that are told one by one.
-const TOLD: usize = 3;
+/// Actions and resources that are told one by one.
+const TOLD: usize = 2;
 
 /// Something that is not allowed.
 struct Denial {
-    what: String,
+    action: String,
+    resource: String,
     /// Who denies it, if it is not merely that nobody allows it.
     by: Option<&'static str>,
     /// Whether the resource's name holds a part that nobody knows.
@@ -108,25 +111,40 @@ fn told(grant: &Grant, denials: &[Denial], name: &str) -> Finding {
     if denials.is_empty() {
         return Finding::ok(subject, format!("{} ({number} allowed)", grant.why));
     }
-    let mut list: Vec<String> = denials.iter().take(TOLD).map(|it| it.what.clone()).collect();
-    if denials.len() > TOLD {
-        list.push(format!("{} more", denials.len() - TOLD));
-    }
     let by = denials.iter().find_map(|denial| denial.by);
-    let what = format!("{}: {}denied {}", grant.why, by.unwrap_or_default(), list.join(", "));
+    let what = format!(
+        "{}: {}denied {} on {}",
+        grant.why,
+        by.unwrap_or_default(),
+        some(denials.iter().map(|denial| denial.action.as_str())),
+        some(denials.iter().map(|denial| denial.resource.as_str())),
+    );
+    let option = if grant.purpose == Purpose::Doctor { " --doctor" } else { "" };
     let hint = match by {
         Some(_) => "an Allow does not help: ask who owns that policy".to_owned(),
-        None => format!("attach what `recctl iam` prints to `{name}`"),
+        None => format!("attach what `recctl iam{option}` prints to `{name}`"),
     };
-    let finding = if denials.iter().all(|denial| denial.guessed) {
+    if denials.iter().all(|denial| denial.guessed) {
+        let actions = grant.actions.join("`, `");
+        let what = format!("{}: `{actions}` on an id that only AWS knows", grant.why);
         return Finding::unknown(subject, what)
-            .hint("the resource's id is not known here: compare it with the policy by hand");
-    } else if grant.purpose == Purpose::Doctor {
-        Finding::warn(subject, what)
-    } else {
-        Finding::fail(subject, what)
+            .hint("compare the role's policy with what `recctl iam` prints");
+    }
+    let finding = match grant.purpose {
+        Purpose::Doctor => Finding::warn(subject, what),
+        Purpose::Run => Finding::fail(subject, what),
     };
     finding.hint(hint)
+}
+
+/// The first few, each once: `a`, `b` and 3 more.
+fn some<'a>(all: impl Iterator<Item = &'a str>) -> String {
+    let all: BTreeSet<&str> = all.collect();
+    let told: Vec<String> = all.iter().take(TOLD).map(|one| format!("`{one}`")).collect();
+    match all.len().saturating_sub(TOLD) {
+        0 => told.join(", "),
+        more => format!("{} and {more} more", told.join(", ")),
+    }
 }
 
 async fn simulate(
@@ -189,7 +207,8 @@ fn denied(grant: &Grant, result: &EvaluationResult, denials: &mut Vec<Denial>) {
         }
         let explicit = *decision == PolicyEvaluationDecisionType::ExplicitDeny;
         denials.push(Denial {
-            what: format!("`{}` on `{resource}`", result.eval_action_name()),
+            action: result.eval_action_name().to_owned(),
+            resource: resource.to_owned(),
             by: above.or(explicit.then_some("a policy explicitly ")),
             guessed: !explicit && resource.contains("${"),
         });

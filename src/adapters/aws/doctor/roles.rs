@@ -18,6 +18,7 @@ pub async fn check(
     let path = needs.role.split_once(":role/").map_or(needs.role.as_str(), |(_, path)| path);
     let name = path.rsplit('/').next().unwrap_or(path);
     let subject = format!("role {name}");
+    let trust = format!("`recctl iam --role {} --trust`", needs.option);
     if needs.role.split(':').nth(4).is_some_and(|account| account != principal.account) {
         let what = format!("`{}` is another account's, where nobody can look", needs.role);
         return vec![Finding::unknown(subject, what)];
@@ -27,9 +28,7 @@ pub async fn check(
         Ok(found) => found.role().and_then(|role| role.assume_role_policy_document()),
         Err(error) if code(error) == Some("NoSuchEntity") => {
             let finding = Finding::fail(subject, format!("there is no role `{}`", needs.role));
-            return vec![
-                finding.hint("make it; `recctl iam --role … --trust` prints whom it has to trust"),
-            ];
+            return vec![finding.hint(format!("make it: {trust} prints whom it has to trust"))];
         }
         Err(error) => {
             let mut findings = vec![unread(&subject, "look at the role", "iam:GetRole", error)];
@@ -44,7 +43,7 @@ pub async fn check(
         findings.push(match document.map(|document| trusts(document, service)) {
             Some(true) => Finding::ok(&subject, format!("trusts {service}")),
             Some(false) => Finding::fail(&subject, format!("does not trust {service}"))
-                .hint("give it the trust policy that `recctl iam --role … --trust` prints"),
+                .hint(format!("give it the trust policy that {trust} prints")),
             None => Finding::unknown(&subject, "its trust policy was not told"),
         });
     }

@@ -161,9 +161,56 @@ impl RedshiftWarehouse {
     }
 }
 
+/// How often a load begins anew because others made the same tables at the same time.
+const SHAPING_ATTEMPTS: u32 = 4;
+
 #[async_trait]
 impl Warehouse for RedshiftWarehouse {
     async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(batch).await? {
+                Ok(outcome) => return Ok(outcome),
+                // Somebody else made the same table meanwhile; now it is there.
+                Err(_) if attempt < SHAPING_ATTEMPTS => attempt += 1,
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>> {
+        let schemas = [self.options.schema.as_str(), self.options.external_schema.as_str()];
+        let query = columns_query(&schemas, &[table]);
+        let results = self.statements.query("look at the table", vec![query]).await?;
+        let found = described(results.first().map_or(&[], Vec::as_slice));
+        let columns_in = |schema: &str| -> Vec<Existing> {
+            let of = found.iter().filter(|(of, ..)| table::same(of, schema));
+            of.map(|(_, _, column)| column.clone()).collect()
+        };
+        // What is copied goes before what is read where it lies.
+        let place = schemas.iter().map(|schema| (schema, columns_in(schema)));
+        let Some((schema, columns)) = place.into_iter().find(|(_, columns)| !columns.is_empty())
+        else {
+            return Ok(None);
+        };
+        let mut sql = format!("SELECT count(*) FROM {}.{}", quoted(schema), quoted(table));
+        if let Some(date) = date {
+            if !has_day(&columns) {
+                return Err(not_by_day(table));
+            }
+            let day = literal(&date.to_string());
+            sql.push_str(&format!(" WHERE {} = {day}", quoted(PARTITION_COLUMN)));
+        }
+        let results = self.statements.query(&format!("count `{table}`"), vec![sql]).await?;
+        let count = results.first().and_then(|rows| rows.first()).and_then(|row| row.first());
+        Ok(count.and_then(Cell::number).map(i64::unsigned_abs))
+    }
+}
+
+impl RedshiftWarehouse {
+    /// Loads once. The inner failure is of making or widening tables, which somebody else may do at
+    /// the same time: `IF NOT EXISTS` does not keep two transactions from making one thing.
+    async fn attempt(&self, batch: &LoadBatch) -> Outcome<Result<LoadOutcome, Failure>> {
         let tables = batch.tables.iter().map(Table::new).collect::<Outcome<Vec<_>>>()?;
         let copied = || tables.iter().filter(|table| !table.is_external());
         let rows: u64 = copied().map(|table| table.load.rows).sum();
@@ -173,13 +220,13 @@ impl Warehouse for RedshiftWarehouse {
         let (schema, copy_role) = (self.options.schema.as_str(), self.options.copy_role.as_str());
         let writer = Writer { schema, copy_role, mark };
         if present.ledger && self.is_known(&writer, &batch.token).await? {
-            return Ok(LoadOutcome::AlreadyLoaded);
+            return Ok(Ok(LoadOutcome::AlreadyLoaded));
         }
         // A process that died may have left the load running.
         let mut earlier = self.statements.find(&name).await?;
         if let Some(id) = earlier.running.take() {
             match self.statements.wait(&id).await? {
-                Ended::Finished { last_rows } => return Ok(outcome(last_rows, rows)),
+                Ended::Finished { last_rows } => return Ok(Ok(outcome(last_rows, rows))),
                 Ended::Failed { .. } | Ended::Aborted => earlier.ended += 1,
             }
         }
@@ -223,48 +270,24 @@ impl Warehouse for RedshiftWarehouse {
         let id = self.statements.submit(&name, Some(&token), sqls).await?;
         let ended = self.statements.wait(&id).await?;
         let failed = match ended {
-            Ended::Finished { last_rows } => return Ok(outcome(last_rows, rows)),
-            Ended::Failed { at, error } => explained(at.and_then(|at| purposes.get(at)), &error),
-            Ended::Aborted => aborted("load the tables"),
+            Ended::Finished { last_rows } => return Ok(Ok(outcome(last_rows, rows))),
+            Ended::Failed { at, error } => {
+                let purpose = at.and_then(|at| purposes.get(at));
+                (explained(purpose, &error), purpose.is_some_and(Purpose::is_shaping))
+            }
+            Ended::Aborted => (aborted("load the tables"), false),
         };
         // Another process may have come first, and be the reason.
         let present = self.present(&tables).await?;
         if present.ledger && self.is_known(&writer, &batch.token).await? {
-            return Ok(LoadOutcome::AlreadyLoaded);
+            return Ok(Ok(LoadOutcome::AlreadyLoaded));
         }
-        Err(failed)
+        match failed {
+            (failure, true) => Ok(Err(failure)),
+            (failure, false) => Err(failure),
+        }
     }
 
-    async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>> {
-        let schemas = [self.options.schema.as_str(), self.options.external_schema.as_str()];
-        let query = columns_query(&schemas, &[table]);
-        let results = self.statements.query("look at the table", vec![query]).await?;
-        let found = described(results.first().map_or(&[], Vec::as_slice));
-        let columns_in = |schema: &str| -> Vec<Existing> {
-            let of = found.iter().filter(|(of, ..)| table::same(of, schema));
-            of.map(|(_, _, column)| column.clone()).collect()
-        };
-        // What is copied goes before what is read where it lies.
-        let place = schemas.iter().map(|schema| (schema, columns_in(schema)));
-        let Some((schema, columns)) = place.into_iter().find(|(_, columns)| !columns.is_empty())
-        else {
-            return Ok(None);
-        };
-        let mut sql = format!("SELECT count(*) FROM {}.{}", quoted(schema), quoted(table));
-        if let Some(date) = date {
-            if !has_day(&columns) {
-                return Err(not_by_day(table));
-            }
-            let day = literal(&date.to_string());
-            sql.push_str(&format!(" WHERE {} = {day}", quoted(PARTITION_COLUMN)));
-        }
-        let results = self.statements.query(&format!("count `{table}`"), vec![sql]).await?;
-        let count = results.first().and_then(|rows| rows.first()).and_then(|row| row.first());
-        Ok(count.and_then(Cell::number).map(i64::unsigned_abs))
-    }
-}
-
-impl RedshiftWarehouse {
     /// The statements of the one transaction. Where they are too many for a batch, tables are made
     /// and widened before it, which does no harm if the rest fails.
     async fn fitted(

@@ -39,6 +39,20 @@ pub(super) enum Purpose {
     Replace(String),
 }
 
+impl Purpose {
+    /// Whether it makes something that others may be making at the same time.
+    pub(super) fn is_shaping(&self) -> bool {
+        match self {
+            Self::Ledger | Self::Shape(_) => true,
+            Self::Stage(_)
+            | Self::CountRows
+            | Self::UniqueKeys
+            | Self::TextsFit(_)
+            | Self::Replace(_) => false,
+        }
+    }
+}
+
 /// A statement with its purpose.
 pub(super) type Step = (Purpose, String);
 

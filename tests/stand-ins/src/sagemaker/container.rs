@@ -170,12 +170,17 @@ impl Launch {
             };
         };
         group.signal(libc::SIGKILL);
+        let mut taken_away = false;
         let drained = async {
             while let Some(line) = lines.recv().await {
-                on_line(&line);
+                taken_away |= on_line(&line);
             }
         };
         let _ = tokio::time::timeout(DRAIN, drained).await;
+        // A container may end faster than its lines are read; its instance is gone all the same.
+        if taken_away && told.is_none() {
+            return Ok(Ended::Interrupted);
+        }
         Ok(told.map_or(Ended::Itself(status), |(reason, _)| reason))
     }
 }
