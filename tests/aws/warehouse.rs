@@ -285,15 +285,15 @@ async fn redshift_loads_once_whatever_happens() {
             tokio::task::yield_now().await;
         }
     };
-    let submitted = || redshift.submitted() == 1;
+    let under_way = || redshift.submitted() == 1;
     tokio::select! {
         outcome = warehouse.load(&lost) => panic!("the load was not held: {outcome:?}"),
-        () = until(&submitted) => {}
+        () = until(&under_way) => {}
     }
     let looks = asked("ListStatements");
     let found = async {
-        let found = || asked("ListStatements") > looks;
-        until(&found).await;
+        let looked = || asked("ListStatements") > looks;
+        until(&looked).await;
         redshift.data.release();
     };
     let (outcome, ()) = tokio::join!(warehouse.load(&lost), found);
