@@ -15,9 +15,14 @@ use tracing_subscriber::registry::LookupSpan;
 
 use super::{OutputMode, write_line};
 
+/// What is let through where `RUST_LOG` does not say. The SDK warns of every place where it found
+/// no credentials or region, although the next place may have them; if none has, the failure says so.
+const DEFAULT_FILTER: &str = "warn,aws_config=error";
+
 /// Lets warnings through; `RUST_LOG` asks for more.
 pub fn start(mode: OutputMode, colour: bool, now: fn() -> DateTime<Utc>) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(DEFAULT_FILTER));
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match mode {
         OutputMode::Json => {

@@ -1,5 +1,6 @@
 //! From errors of the SDKs to failures: by their codes, never by their words.
 
+use std::error::Error;
 use std::fmt;
 
 use aws_credential_types::provider::error::CredentialsError;
@@ -19,7 +20,7 @@ pub fn failure<E>(
     of_code: impl Fn(&str) -> Option<FailureKind>,
 ) -> Failure
 where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
+    E: ProvideErrorMetadata + Error + 'static,
 {
     match error {
         SdkError::ServiceError(service) => {
@@ -44,11 +45,19 @@ where
             let message = format!("cannot {doing}: {}", chain(error));
             Failure::new(FailureKind::Internal, message)
         }
-        SdkError::DispatchFailure(_) if lacks_credentials(error) => with_hint(Failure::new(
-            FailureKind::Denied,
-            format!("cannot {doing}: {}", chain(error)),
-        )),
-        SdkError::TimeoutError(_) | SdkError::DispatchFailure(_) | SdkError::ResponseError(_) => {
+        SdkError::DispatchFailure(_) => match no_credentials(error) {
+            Some(why) => {
+                let message = format!("cannot {doing}: no AWS credentials: {why}");
+                Failure::new(FailureKind::Denied, message).with_hint(
+                    "set AWS_PROFILE, log in with `aws sso login`, or give the task a role",
+                )
+            }
+            None => {
+                let message = format!("cannot {doing}: {}", chain(error));
+                Failure::new(FailureKind::Transient, message)
+            }
+        },
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => {
             Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error)))
         }
         _ => Failure::new(FailureKind::Transient, format!("cannot {doing}: {}", chain(error))),
@@ -136,21 +145,25 @@ fn with_hint(failure: Failure) -> Failure {
     }
 }
 
-/// Whether the cause of an error is that there are no credentials, or none could be had.
-fn lacks_credentials(error: &(dyn std::error::Error + 'static)) -> bool {
+/// Why there are no credentials, if that is the cause of an error.
+fn no_credentials(error: &(dyn Error + 'static)) -> Option<String> {
     let mut cause = Some(error);
     while let Some(this) = cause {
-        if let Some(of_credentials) = this.downcast_ref::<CredentialsError>() {
+        match this.downcast_ref::<CredentialsError>() {
             // A provider that does not answer in time may do so later.
-            return !matches!(of_credentials, CredentialsError::ProviderTimedOut(_));
+            Some(CredentialsError::ProviderTimedOut(_)) => return None,
+            Some(found) => {
+                let detail = found.source().map_or_else(|| found.to_string(), |inner| chain(inner));
+                return Some(detail);
+            }
+            None => cause = this.source(),
         }
-        cause = this.source();
     }
-    false
+    None
 }
 
 /// An error with its causes, each once.
-fn chain(error: &dyn std::error::Error) -> String {
+fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(inner) = cause {
@@ -160,5 +173,7 @@ fn chain(error: &dyn std::error::Error) -> String {
         }
         cause = inner.source();
     }
-    text.trim_end_matches('.').to_owned()
+    // Some causes list all that was tried, a line each.
+    let line = text.lines().next().unwrap_or_default();
+    line.trim_end_matches("Attempted:").trim_end().trim_end_matches('.').to_owned()
 }
