@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use datafusion::arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use datafusion::parquet::arrow::ArrowWriter;
 use recctl::adapters::local::SqliteWarehouse;
-use recctl::pipeline::step::{SchemaChange, WarehouseLayout};
+use recctl::pipeline::step::{SchemaChange, WarehouseLayout, WarehouseMode};
 use recctl::ports::{
     ColumnEntry, FileEntry, LoadBatch, LoadOutcome, TableEntry, TableLoad, Warehouse,
 };
@@ -87,6 +87,7 @@ pub async fn warehouse_contract(target: &dyn WarehouseTarget) {
     suite.whole_tables_are_replaced().await;
     suite.a_token_loads_once().await;
     suite.columns_change().await;
+    suite.rows_are_merged().await;
     suite.failures_leave_nothing().await;
     suite.loads_are_seen_whole().await;
 }
@@ -185,6 +186,26 @@ impl Suite<'_> {
         assert_eq!(failure.kind, FailureKind::Usage);
         assert!(failure.message.contains("`c.price`"), "{failure}");
         assert_eq!(warehouse.count("c", Some(day("2026-03-02"))).await, Ok(Some(2)));
+    }
+
+    async fn rows_are_merged(&self) {
+        let warehouse = self.target.open("merged").await;
+        let on = |load: TableLoad| {
+            let mode = WarehouseMode::Merge { on: vec!["id".to_owned()] };
+            TableLoad { layout: WarehouseLayout { mode, ..WarehouseLayout::default() }, ..load }
+        };
+        for (token, rows, all) in [("1", 3, 3), ("2", 5, 5), ("3", 2, 5)] {
+            let load = on(self.table("m", None, &numbers(rows)).await);
+            let outcome = warehouse.load(&batch(token, vec![load])).await;
+            assert_eq!(outcome, Ok(LoadOutcome::Loaded(rows as u64)));
+            assert_eq!(warehouse.count("m", None).await, Ok(Some(all)), "{token}");
+        }
+        // One file twice has every key twice.
+        let mut twice = on(self.table("m", None, &numbers(4)).await);
+        twice.files.push(twice.files[0].clone());
+        twice.rows = 8;
+        assert_eq!(kind(warehouse.load(&batch("4", vec![twice])).await), FailureKind::Quality);
+        assert_eq!(warehouse.count("m", None).await, Ok(Some(5)));
     }
 
     async fn failures_leave_nothing(&self) {

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 use self::columns::{Cells, SqlType};
 use super::sqlite::{Attempt, Database, Fault, Schema};
 use crate::pipeline::interval::LogicalDate;
+use crate::pipeline::step::WarehouseMode;
 use crate::ports::{FileEntry, LoadBatch, LoadOutcome, TableLoad, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -138,6 +139,9 @@ fn load(
     Ok(LoadOutcome::Loaded(rows))
 }
 
+/// Where rows wait that are to be merged; it ends with the transaction.
+const STAGE: &str = "temp.recctl_stage";
+
 fn load_table(
     tx: &Transaction<'_>,
     load: &TableLoad,
@@ -147,13 +151,25 @@ fn load_table(
     let name = &load.table.name;
     let kinds = expected_columns(load)?;
     ensure_table(tx, load, &kinds)?;
-    let table = quoted(name);
-    match load.date {
-        Some(date) => tx.execute(
-            &format!("DELETE FROM {table} WHERE {} = ?1", quoted(DT)),
-            [date.to_string()],
-        )?,
-        None => tx.execute(&format!("DELETE FROM {table}"), [])?,
+    let target = quoted(name);
+    let table = match (&load.layout.mode, load.date) {
+        (WarehouseMode::Merge { .. }, _) => {
+            tx.execute(
+                &format!("CREATE TEMP TABLE {STAGE} AS SELECT * FROM {target} WHERE 0"),
+                [],
+            )?;
+            STAGE.to_owned()
+        }
+        // There is no reading where it lies: an external table is a copy here.
+        (WarehouseMode::Replace | WarehouseMode::External, Some(date)) => {
+            let day = quoted(DT);
+            tx.execute(&format!("DELETE FROM {target} WHERE {day} = ?1"), [date.to_string()])?;
+            target.clone()
+        }
+        (WarehouseMode::Replace | WarehouseMode::External, None) => {
+            tx.execute(&format!("DELETE FROM {target}"), [])?;
+            target.clone()
+        }
     };
 
     let mut names: Vec<String> = kinds.iter().map(|(name, _)| quoted(name)).collect();
@@ -181,7 +197,37 @@ fn load_table(
         )
         .into());
     }
+    drop(insert);
+    if let WarehouseMode::Merge { on } = &load.layout.mode {
+        merge(tx, name, on, &names)?;
+    }
     Ok(rows)
+}
+
+/// Replaces the rows whose keys are staged, keeps all others, and empties the stage.
+fn merge(tx: &Transaction<'_>, name: &str, on: &[String], columns: &[String]) -> Attempt<()> {
+    let (target, keys) = (quoted(name), on.iter().map(|key| quoted(key)).collect::<Vec<_>>());
+    let twice = format!("SELECT 1 FROM {STAGE} GROUP BY {} HAVING count(*) > 1", keys.join(", "));
+    if tx.prepare(&twice)?.exists([])? {
+        return Err(Failure::new(
+            FailureKind::Quality,
+            format!("the rows to be merged into `{name}` have a key twice, and nothing was loaded"),
+        )
+        .with_hint("make the query's rows unique by the keys that the step merges on")
+        .into());
+    }
+    let same: Vec<String> = keys.iter().map(|key| format!("s.{key} IS {target}.{key}")).collect();
+    tx.execute(
+        &format!(
+            "DELETE FROM {target} WHERE EXISTS (SELECT 1 FROM {STAGE} s WHERE {})",
+            same.join(" AND ")
+        ),
+        [],
+    )?;
+    let columns = columns.join(", ");
+    tx.execute(&format!("INSERT INTO {target} ({columns}) SELECT {columns} FROM {STAGE}"), [])?;
+    tx.execute(&format!("DROP TABLE {STAGE}"), [])?;
+    Ok(())
 }
 
 /// The columns of the files with their types in the warehouse, after checks of the load as such.
