@@ -416,7 +416,7 @@ async fn another_role_may_be_looked_at() {
     let world = World::new(stack);
     let (ran, _) = world.doctor(&["--role", JOBS]);
     let told = "fail     permission S3Write: tables, data sets, models and what they recommend, in \
-                the lake: denied `s3:AbortMultipartUpload` on";
+                the lake: denied `s3:AbortMultipartUpload`, `s3:DeleteObject` and 2 more on `arn:";
     assert!(ran.stdout.contains(told), "{}", ran.stdout);
     assert!(ran.stdout.contains("hint: attach what `recctl iam` prints to `recctl-jobs`"));
     assert!(
