@@ -15,14 +15,10 @@ const LONGEST_GROUP: usize = 63;
 /// Database and tables of the Data Catalog. Every call needs what it names and all above it.
 pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
     // A database that is made with tags takes the permission to tag as well.
-    let mut actions = vec!["glue:CreateDatabase", "glue:GetDatabase"];
-    if !target.tags.is_empty() {
-        actions.push("glue:TagResource");
-    }
     grants.add(
         "GlueDatabase",
         "the database of the tables; it is made where it is missing",
-        &actions,
+        &tagging(&["glue:CreateDatabase", "glue:GetDatabase"], "glue:TagResource", target),
         database(target, place),
         vec![],
     );
