@@ -153,7 +153,7 @@ fn no_credentials(error: &(dyn Error + 'static)) -> Option<String> {
             // A provider that does not answer in time may do so later.
             Some(CredentialsError::ProviderTimedOut(_)) => return None,
             Some(found) => {
-                let detail = found.source().map_or_else(|| found.to_string(), |inner| chain(inner));
+                let detail = found.source().map_or_else(|| found.to_string(), chain);
                 return Some(detail);
             }
             None => cause = this.source(),
