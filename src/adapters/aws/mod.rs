@@ -7,6 +7,7 @@ mod doctor;
 mod error;
 mod lake;
 mod registry;
+mod sagemaker;
 mod serving;
 mod session;
 mod state;

@@ -7,18 +7,16 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
-use aws_sdk_sagemaker::error::SdkError;
 use aws_sdk_sagemaker::operation::describe_model_package::DescribeModelPackageOutput;
 use aws_sdk_sagemaker::types::{
     InferenceSpecification, MetricsSource, ModelApprovalStatus, ModelMetrics,
     ModelPackageContainerDefinition, ModelPackageSortBy, ModelQuality, SortOrder, Tag,
 };
-use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
-use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use serde::{Deserialize, Serialize};
 
 use super::bucket::{Bucket, Precondition};
-use super::error::{code, failure};
+use super::error::failure;
+use super::sagemaker::found;
 use super::session::AwsSession;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::target::{AwsTarget, RegistryOptions, S3Location};
@@ -332,21 +330,6 @@ fn allowed(text: &str, most: usize) -> String {
 
 fn cut(text: &str, most: usize) -> String {
     text.chars().take(most).collect()
-}
-
-/// A described thing; `None` if there is none of that name, which SageMaker says with the code of a
-/// bad request.
-fn found<T, E>(name: &str, answer: Result<T, SdkError<E, HttpResponse>>) -> Outcome<Option<T>>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) => match code(&error) {
-            Some("ValidationException" | "ResourceNotFound") => Ok(None),
-            _ => Err(failure(format!("describe `{name}`"), &error, |_| None)),
-        },
-    }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use self::lake::JobLake;
 use self::seen::{Seen, Standing, own_words};
 use self::work::{Machine, check_named, identity, regexes};
 use super::error::{code, failure};
+use super::sagemaker::found;
 use super::session::AwsSession;
 use crate::pipeline::target::SageMakerOptions;
 use crate::ports::{JobKind, JobRequest, JobState, JobStatus, Trainer, TuningService};
@@ -492,22 +493,5 @@ where
     match code(error) {
         Some("ValidationException" | "ResourceNotFound") => None,
         _ => Some(failure(doing, error, |_| None)),
-    }
-}
-
-/// A described thing; `None` if there is none of that name.
-///
-/// SageMaker answers with the code of a bad request where its model has another; the name was
-/// checked, so there is nothing else in the request that could be bad.
-fn found<T, E>(name: &str, answer: Result<T, SdkError<E, HttpResponse>>) -> Outcome<Option<T>>
-where
-    E: ProvideErrorMetadata + std::error::Error + 'static,
-{
-    match answer {
-        Ok(answer) => Ok(Some(answer)),
-        Err(error) => match code(&error) {
-            Some("ValidationException" | "ResourceNotFound") => Ok(None),
-            _ => Err(failure(format!("describe job `{name}`"), &error, |_| None)),
-        },
     }
 }
