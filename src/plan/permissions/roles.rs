@@ -40,13 +40,7 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         vec![place.bucket(&target.lake.bucket)],
         vec![condition("StringLikeIfExists", "s3:prefix", prefixes)],
     );
-    if let Some(key) = lake_key(target) {
-        let (key, alias) = place.key(key);
-        let mut conditions = vec![condition("StringEquals", "kms:ViaService", [via(place, "s3")])];
-        conditions.extend(alias);
-        let actions = &["kms:Decrypt", "kms:GenerateDataKey"];
-        grants.add("KmsLake", "the key of the lake's objects", actions, vec![key], conditions);
-    }
+    key_of_the_lake(grants, target, place, &["kms:Decrypt", "kms:GenerateDataKey"]);
     if let Some(key) = &trainer.kms_key {
         let (key, alias) = place.key(key);
         let actions = &["kms:CreateGrant", "kms:Decrypt", "kms:Encrypt", "kms:GenerateDataKey"];
@@ -129,13 +123,7 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
         vec![place.bucket(&target.lake.bucket)],
         vec![condition("StringLikeIfExists", "s3:prefix", prefixes)],
     );
-    if let Some(key) = lake_key(target) {
-        let (key, alias) = place.key(key);
-        let mut conditions = vec![condition("StringEquals", "kms:ViaService", [via(place, "s3")])];
-        conditions.extend(alias);
-        let actions = &["kms:Decrypt"];
-        grants.add("KmsLake", "the key of the lake's objects", actions, vec![key], conditions);
-    }
+    key_of_the_lake(grants, target, place, &["kms:Decrypt"]);
     if uses.external {
         grants.add(
             "GlueRead",
@@ -227,4 +215,18 @@ pub fn trust(role: Role, target: &AwsTarget, place: &Place) -> Trust {
     let statement =
         TrustStatement { effect: "Allow", principal, action: "sts:AssumeRole", condition };
     Trust { version: VERSION, statement: [statement] }
+}
+
+/// The key of the lake's objects, through S3 only.
+fn key_of_the_lake(
+    grants: &mut Grants,
+    target: &AwsTarget,
+    place: &Place,
+    actions: &[&'static str],
+) {
+    let Some(key) = lake_key(target) else { return };
+    let (key, alias) = place.key(key);
+    let mut conditions = vec![condition("StringEquals", "kms:ViaService", [via(place, "s3")])];
+    conditions.extend(alias);
+    grants.add("KmsLake", "the key of the lake's objects", actions, vec![key], conditions);
 }
