@@ -51,6 +51,14 @@ const YAML: &[Mistake] = &[
         "- not_null: [item_id, name]",
         "- notnull: [item_id, name]",
     ),
+    mistake("misspelt key of a tagged column", PROJECT, "tags: [pii]", "tag: [pii]"),
+    mistake("tagged column without a type", PROJECT, "type: string?, tags", "tags"),
+    mistake(
+        "a list where a type is meant",
+        PROJECT,
+        "item_id: string\n      price: double?",
+        "item_id: [string]\n      price: double?",
+    ),
     mistake("missing key", PROJECT, "    format: csv\n", ""),
     mistake(
         "wrong type of a value",
@@ -98,6 +106,8 @@ const YAML: &[Mistake] = &[
 
 const MEANING: &[Mistake] = &[
     mistake("unknown column type", PROJECT, "      price: double\n", "      price: float\n"),
+    mistake("unknown type of a tagged column", PROJECT, "type: string?, tags", "type: text?, tags"),
+    mistake("tag that is no word", PROJECT, "tags: [pii]", "tags: [\"PII!\"]"),
     mistake("column begins with underscore", PROJECT, "      name: string", "      _name: string"),
     mistake("wrong placeholder", PROJECT, "{yyyy}/{MM}/{dd}/", "{yyyy}/{mm}/{dd}/"),
     mistake("incomplete dated path", PROJECT, "{yyyy}/{MM}/{dd}/", "{yyyy}/{MM}/"),

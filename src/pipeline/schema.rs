@@ -62,4 +62,9 @@ pub struct Column {
     pub kind: ColumnType,
     /// Whether a row may lack it (`string?`).
     pub nullable: bool,
+    /// What is to be known of its values; [`PII`] for what tells who somebody is.
+    pub tags: Vec<String>,
 }
+
+/// The tag of a column whose values tell who somebody is.
+pub const PII: &str = "pii";

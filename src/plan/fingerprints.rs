@@ -9,6 +9,8 @@ use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
+use crate::pipeline::schema::Column;
+use crate::pipeline::source::Source;
 use crate::pipeline::step::{SqlStep, Step, StepKind, WarehouseLayout};
 use crate::run::failure::Outcome;
 
@@ -99,7 +101,7 @@ impl<'a> Fingerprints<'a> {
             if let Some(declared) = self.pipeline.sources.get(&source) {
                 fingerprint = fingerprint.with(
                     &format!("declaration of `{source}`"),
-                    format!("{:?} {:?} {:?}", declared.format, declared.columns, declared.timezone),
+                    format!("{:?} {} {:?}", declared.format, columns(declared), declared.timezone),
                 );
             }
             let version =
@@ -111,11 +113,47 @@ impl<'a> Fingerprints<'a> {
     }
 }
 
+/// The columns of a source as far as they change what is read of it; tags do not.
+fn columns(source: &Source) -> String {
+    let each = |column: &Column| {
+        let Column { name, kind, nullable, tags: _ } = column;
+        format!("Column {{ name: {name:?}, kind: {kind:?}, nullable: {nullable} }}")
+    };
+    format!("[{}]", source.columns.iter().map(each).collect::<Vec<_>>().join(", "))
+}
+
 /// Where a table is published to, and how it lies there.
 fn published(warehouse: Option<&WarehouseLayout>) -> String {
     match warehouse {
         None => "catalog".to_owned(),
         Some(layout) if *layout == WarehouseLayout::default() => "catalog, warehouse".to_owned(),
         Some(layout) => format!("catalog, warehouse {layout:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::schema::ColumnType;
+    use crate::pipeline::source::{Format, PathTemplate, Timezone};
+
+    #[test]
+    fn tags_change_no_result() {
+        let source = |tags: Vec<String>| Source {
+            name: Name::new("s").unwrap(),
+            path: PathTemplate::new("x/").unwrap(),
+            format: Format::Json,
+            columns: vec![Column {
+                name: "id".to_owned(),
+                kind: ColumnType::Int,
+                nullable: false,
+                tags,
+            }],
+            timezone: Timezone::UTC,
+            max_malformed_ratio: 1.0,
+        };
+        let plain = columns(&source(Vec::new()));
+        assert_eq!(plain, columns(&source(vec!["pii".to_owned()])));
+        assert_eq!(plain, "[Column { name: \"id\", kind: Int, nullable: false }]");
     }
 }

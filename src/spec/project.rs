@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::target::TargetSpec;
-use super::yaml::{Entries, Scalar, Spanned};
+use super::yaml::{Entries, Scalar, Spanned, text_or_mapping};
 use crate::pipeline::step::SchemaChange;
 
 /// The whole file.
@@ -43,10 +43,38 @@ pub struct SourceSpec {
     #[serde(default)]
     pub timezone: Option<Spanned<String>>,
     /// Columns with their types.
-    pub columns: Entries<Spanned<String>>,
+    pub columns: Entries<Spanned<ColumnSpec>>,
     /// What happens to rows that cannot be read.
     #[serde(default)]
     pub malformed: MalformedSpec,
+}
+
+/// A column: its type alone, or its type with more that is known of it.
+#[derive(Debug, Clone)]
+pub enum ColumnSpec {
+    /// `string`.
+    Short(String),
+    /// `{type: string, tags: [pii]}`.
+    Long(LongColumnSpec),
+}
+
+/// A column with more than its type.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LongColumnSpec {
+    /// The type, with `?` behind it if a row may lack the value.
+    #[serde(rename = "type")]
+    pub kind: Spanned<String>,
+    /// What is to be known of its values: `pii` for what tells who somebody is.
+    #[serde(default)]
+    pub tags: Vec<Spanned<String>>,
+}
+
+impl<'de> Deserialize<'de> for ColumnSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let expected = "a type such as `string`, or `{type: …, tags: […]}`";
+        text_or_mapping(deserializer, expected, Self::Short, Self::Long)
+    }
 }
 
 /// A file format.

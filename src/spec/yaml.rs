@@ -3,6 +3,7 @@
 use std::fmt;
 use std::marker::PhantomData;
 
+use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 pub use serde_saphyr::Spanned;
 
@@ -75,6 +76,38 @@ impl<'de> Deserialize<'de> for Scalar {
         }
         deserializer.deserialize_any(AnyScalar)
     }
+}
+
+/// Reads a value that is either a text or a mapping. Unlike an untagged enum this keeps the places of
+/// what is in the mapping.
+pub fn text_or_mapping<'de, D, T, M>(
+    deserializer: D,
+    expected: &'static str,
+    of_text: fn(String) -> T,
+    of_mapping: fn(M) -> T,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    M: Deserialize<'de>,
+{
+    struct Either<T, M> {
+        expected: &'static str,
+        of_text: fn(String) -> T,
+        of_mapping: fn(M) -> T,
+    }
+    impl<'de, T, M: Deserialize<'de>> Visitor<'de> for Either<T, M> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expected)
+        }
+        fn visit_str<E>(self, text: &str) -> Result<T, E> {
+            Ok((self.of_text)(text.to_owned()))
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            M::deserialize(MapAccessDeserializer::new(map)).map(self.of_mapping)
+        }
+    }
+    deserializer.deserialize_any(Either { expected, of_text, of_mapping })
 }
 
 /// Reads a file's text. The error is the first thing that is wrong.

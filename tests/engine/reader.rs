@@ -20,7 +20,12 @@ use recctl::query::raw::source_schema;
 use recctl::query::raw::tally::Tally;
 
 pub fn source() -> Source {
-    let column = |name: &str, kind, nullable| Column { name: name.to_owned(), kind, nullable };
+    let column = |name: &str, kind, nullable| Column {
+        name: name.to_owned(),
+        kind,
+        nullable,
+        tags: Vec::new(),
+    };
     Source {
         name: Name::new("events").unwrap(),
         path: PathTemplate::new("raw/").unwrap(),

@@ -182,7 +182,12 @@ mod tests {
     use super::*;
 
     fn columns() -> Vec<Column> {
-        let column = |name: &str, kind, nullable| Column { name: name.to_owned(), kind, nullable };
+        let column = |name: &str, kind, nullable| Column {
+            name: name.to_owned(),
+            kind,
+            nullable,
+            tags: Vec::new(),
+        };
         vec![column("name", ColumnType::String, false), column("price", ColumnType::Double, true)]
     }
 

@@ -271,7 +271,12 @@ mod tests {
     use super::*;
 
     fn columns() -> Vec<Column> {
-        let column = |name: &str, kind, nullable| Column { name: name.to_owned(), kind, nullable };
+        let column = |name: &str, kind, nullable| Column {
+            name: name.to_owned(),
+            kind,
+            nullable,
+            tags: Vec::new(),
+        };
         vec![
             column("id", ColumnType::String, false),
             column("ts", ColumnType::Timestamp, false),

@@ -285,7 +285,12 @@ mod tests {
             name: Name::new("s").unwrap(),
             path: PathTemplate::new("x/").unwrap(),
             format: Format::Json,
-            columns: vec![Column { name: "id".to_owned(), kind: ColumnType::Int, nullable: false }],
+            columns: vec![Column {
+                name: "id".to_owned(),
+                kind: ColumnType::Int,
+                nullable: false,
+                tags: Vec::new(),
+            }],
             timezone: Timezone::UTC,
             max_malformed_ratio: 1.0,
         });

@@ -415,7 +415,12 @@ mod tests {
     use crate::pipeline::source::{PathTemplate, Timezone};
 
     fn read(name: &str, format: Format, bytes: Vec<u8>) -> (Vec<String>, u64, u64, Vec<String>) {
-        let column = |name: &str, kind| Column { name: name.to_owned(), kind, nullable: false };
+        let column = |name: &str, kind| Column {
+            name: name.to_owned(),
+            kind,
+            nullable: false,
+            tags: Vec::new(),
+        };
         let source = Arc::new(Source {
             name: Name::new("s").unwrap(),
             path: PathTemplate::new("x").unwrap(),

@@ -1,8 +1,8 @@
 //! Sources as meant.
 
 use super::super::problems::Problems;
-use super::super::project::{FormatSpec, SourceSpec};
-use super::super::yaml::one_of;
+use super::super::project::{ColumnSpec, FormatSpec, SourceSpec};
+use super::super::yaml::{Spanned, one_of};
 use crate::pipeline::name::Name;
 use crate::pipeline::schema::{Column, ColumnType};
 use crate::pipeline::source::{Format, PathTemplate, Source, Timezone};
@@ -33,7 +33,8 @@ pub(super) fn compile_source(
     }
     let words: Vec<&str> = ColumnType::ALL.iter().map(|(word, _)| *word).collect();
     let mut columns = Vec::new();
-    for (column, kind) in &spec.columns.0 {
+    for (column, written) in &spec.columns.0 {
+        let (kind, tags) = parts(written, problems);
         let (word, nullable) = match kind.value.strip_suffix('?') {
             Some(word) => (word, true),
             None => (kind.value.as_str(), false),
@@ -43,10 +44,10 @@ pub(super) fn compile_source(
             problems.at(PROJECT_FILE, column, message, None);
         }
         match word.parse() {
-            Ok(kind) => columns.push(Column { name: column.value.clone(), kind, nullable }),
+            Ok(kind) => columns.push(Column { name: column.value.clone(), kind, nullable, tags }),
             Err(()) => {
                 let hint = one_of(word, &words);
-                problems.at(PROJECT_FILE, kind, format!("unknown type `{word}`"), hint);
+                problems.at(PROJECT_FILE, &kind, format!("unknown type `{word}`"), hint);
             }
         }
     }
@@ -95,4 +96,23 @@ pub(super) fn compile_source(
         }
         _ => None,
     }
+}
+
+/// The type and the tags of a column, whichever way it is written.
+fn parts(column: &Spanned<ColumnSpec>, problems: &mut Problems) -> (Spanned<String>, Vec<String>) {
+    let long = match &column.value {
+        ColumnSpec::Short(word) => {
+            let kind = Spanned::new(word.clone(), column.referenced, column.defined);
+            return (kind, Vec::new());
+        }
+        ColumnSpec::Long(long) => long,
+    };
+    for tag in &long.tags {
+        if Name::new(tag.value.as_str()).is_err() {
+            let message = format!("`{}` is not a tag", tag.value);
+            let hint = "expected a word in small letters, such as `pii`";
+            problems.at(PROJECT_FILE, tag, message, Some(hint.to_owned()));
+        }
+    }
+    (long.kind.clone(), long.tags.iter().map(|tag| tag.value.clone()).collect())
 }
