@@ -6,6 +6,7 @@ pub mod catalog_schema;
 pub mod checks;
 pub mod content_hash;
 pub mod lake;
+pub mod lineage;
 pub mod published;
 pub mod raw;
 pub mod scan;
