@@ -15,6 +15,7 @@ use super::artifact::write_json;
 use super::error::ModelError;
 use super::evaluation::{Evaluation, EvaluationOptions, evaluate};
 use super::interactions::Interactions;
+use super::lines;
 use super::model::{Epoch, Model};
 use super::segments::SegmentWeights;
 use crate::pipeline::job::{Algorithm, Hyperparameters};
@@ -84,8 +85,8 @@ fn train_unguarded(root: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
 
     let started = Instant::now();
     let mut printed = Ok(());
-    let mut on_epoch = |Epoch { number, seconds }: Epoch| {
-        let line = writeln!(out, "epoch={number} seconds={seconds:.3}").and_then(|()| out.flush());
+    let mut on_epoch = |epoch: Epoch| {
+        let line = writeln!(out, "{}", lines::epoch(epoch)).and_then(|()| out.flush());
         if printed.is_ok() {
             printed = line;
         }
@@ -100,13 +101,8 @@ fn train_unguarded(root: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
     printed.map_err(ModelError::Output)?;
     let fit_seconds = started.elapsed().as_secs_f64();
     let (users, items) = (model.users().len(), model.items().len());
-    writeln!(
-        out,
-        "fit: algorithm={} users={users} items={items} interactions={} seconds={fit_seconds:.3}",
-        job.algorithm,
-        model.interactions()
-    )
-    .map_err(ModelError::Output)?;
+    let line = lines::fit(job.algorithm, (users, items), model.interactions(), fit_seconds);
+    writeln!(out, "{line}").map_err(ModelError::Output)?;
     model.save(&root.join("model"))?;
 
     let validation = match &validation {
@@ -114,7 +110,7 @@ fn train_unguarded(root: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
         Some(test) => {
             let options = EvaluationOptions { ks: job.ks.clone(), ..EvaluationOptions::default() };
             let found = evaluate(&model, &interactions, test, &options)?.summary();
-            writeln!(out, "{}", validation_line(&found, &job.ks)).map_err(ModelError::Output)?;
+            writeln!(out, "{}", lines::validation(&found, &job.ks)).map_err(ModelError::Output)?;
             Some(found)
         }
     };
@@ -141,24 +137,13 @@ fn train_unguarded(root: &Path, out: &mut dyn Write) -> Result<(), ModelError> {
     out.flush().map_err(ModelError::Output)
 }
 
-fn validation_line(found: &Evaluation, ks: &[usize]) -> String {
-    const NAMES: [&str; 6] =
-        ["recall", "ndcg", "map", "coverage", "recall_with_repeats", "ndcg_with_repeats"];
-    let names = ks.iter().flat_map(|k| NAMES.map(|name| format!("{name}@{k}")));
-    let values = names.filter_map(|name| {
-        found.metrics.get(&name).map(|estimate| format!("{name}={:.6} ", estimate.value))
-    });
-    let values: String = values.collect();
-    format!("validation: {values}users={} unknown={}", found.users, found.users_unknown)
-}
-
 /// Prints `memory: peak_bytes=...` where the system says how much memory the process held at most.
 ///
 /// # Errors
 /// `Output`.
 pub fn report_peak_memory(out: &mut dyn Write) -> Result<(), ModelError> {
     match peak_bytes() {
-        Some(bytes) => writeln!(out, "memory: peak_bytes={bytes}").map_err(ModelError::Output),
+        Some(bytes) => writeln!(out, "{}", lines::memory(bytes)).map_err(ModelError::Output),
         None => Ok(()),
     }
 }
@@ -345,6 +330,25 @@ pub(crate) mod tests {
         );
         assert_eq!(report["validation"].get("new_items"), None);
         assert!(!root.path().join("output/failure").exists());
+    }
+
+    #[test]
+    fn sample_lines_are_such_as_a_job_prints() {
+        // Figures differ from run to run; what stands around them does not.
+        let shape = |line: &str| line.replace(|c: char| c.is_ascii_digit() || c == '.', "");
+        for algorithm in Algorithm::ALL {
+            let root = container(&format!(r#"{{"algorithm":"{algorithm}","k":"5,10"}}"#));
+            let mut out = Vec::new();
+            train(root.path(), &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            let mut printed: Vec<String> = text.lines().map(shape).collect();
+            printed.dedup();
+            let sample: Vec<String> =
+                lines::sample(algorithm, &[5, 10]).iter().map(|line| shape(line)).collect();
+            let known = printed.len();
+            assert_eq!(printed, sample[..known], "{algorithm}");
+            assert!(known == sample.len() || !cfg!(target_os = "linux"), "{algorithm}: {text}");
+        }
     }
 
     fn failure(root: &Path) -> (String, String) {

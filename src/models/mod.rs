@@ -16,6 +16,7 @@ mod evaluation;
 mod interactions;
 mod item_knn;
 mod judge;
+pub mod lines;
 mod metrics;
 mod model;
 mod parallel;

@@ -6,6 +6,7 @@
 
 pub mod catalog;
 pub mod clock;
+pub mod limits;
 pub mod preflight;
 pub mod registry;
 pub mod schema_change;

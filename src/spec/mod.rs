@@ -2,6 +2,7 @@
 
 pub mod compile;
 mod job;
+pub mod places;
 mod problems;
 mod project;
 mod target;

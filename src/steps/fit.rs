@@ -196,7 +196,7 @@ pub(super) fn job_name(context: &StepContext, step: &Name, suffix: &str, what: &
         identity.push_str(context.run.as_str());
     }
     let day = context.date.day().format("%Y%m%d");
-    let step: String = step.as_str().replace('_', "-").chars().take(28).collect();
+    let step: String = step.as_str().replace('_', "-").chars().take(27).collect();
     format!("{step}-{day}-{suffix}-{}", &digest(identity.as_bytes()))
 }
 

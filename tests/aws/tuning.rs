@@ -170,7 +170,7 @@ async fn what_sagemaker_refuses_is_refused_in_words() {
     assert!(
         refused(&|s| s.objective.metric = "x".to_owned()).await.contains("none of its metrics")
     );
-    assert!(refused(&|s| s.tuning.ranges.clear()).await.contains("varies 0 hyperparameters"));
+    assert!(refused(&|s| s.tuning.ranges.clear()).await.contains("0 hyperparameters vary"));
     let continuous = |s: &mut TuningRequest| {
         let range = ParameterRange::Continuous { min: 0.0, max: 1.0, scale: Scale::Linear };
         s.tuning.ranges.insert("alpha".to_owned(), range);

@@ -32,7 +32,6 @@
 //! the lease of a run sees to. Within a process, publications wait for each other.
 
 mod api;
-mod hive;
 mod layout;
 mod manifest;
 mod pointer;

@@ -20,12 +20,10 @@ use super::sagemaker::found;
 use super::session::AwsSession;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::target::{AwsTarget, RegistryOptions, S3Location};
+use crate::ports::limits::sagemaker::GROUP_NAME;
 use crate::ports::{Approval, ModelEntry, ModelRegistry, ModelVersion};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
-/// The longest name of a group.
-/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackageGroup.html>
-const LONGEST_GROUP: usize = 63;
 /// Properties of a version, and the longest value of one.
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackage.html>
 const MOST_PROPERTIES: usize = 50;
@@ -72,12 +70,12 @@ impl SageMakerModelRegistry {
     /// The name of a group in SageMaker.
     fn group(&self, group: &str) -> String {
         let name = format!("{}{group}", self.options.group_prefix);
-        if name.len() <= LONGEST_GROUP {
+        if name.len() <= GROUP_NAME {
             return name;
         }
         let digest = digest(name.as_bytes());
         let (digest, _) = digest.split_at(8);
-        let head: String = name.chars().take(LONGEST_GROUP - 9).collect();
+        let head: String = name.chars().take(GROUP_NAME - 9).collect();
         format!("{}-{digest}", head.trim_end_matches('-'))
     }
 

@@ -4,11 +4,11 @@ use aws_sdk_glue::types::{Column, SerDeInfo, StorageDescriptor, Table, TableInpu
 use serde::{Deserialize, Serialize};
 
 use super::api::incomplete;
-use super::hive;
 use super::layout::{Partitioning, table_folder};
 use super::pointer::{PREFIX, Parameters};
 use crate::pipeline::step::SchemaChange;
 use crate::pipeline::target::S3Location;
+use crate::ports::limits::hive;
 use crate::ports::{ColumnEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 

@@ -5,31 +5,21 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::types::AttributeValue;
 
 use super::meta::RESERVED;
+pub(super) use crate::ports::limits::dynamodb::{
+    EXPIRES, ITEMS, MAX_ITEM_BYTES, MAX_KEY_BYTES, Measure, PK, SCORES, SK,
+};
 use crate::ports::{RecommendedItem, ServingItem};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Attributes of an item, by name.
 pub(super) type Attributes = HashMap<String, AttributeValue>;
 
-/// The largest item: 400 KB, names and values of all attributes together.
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
-const MAX_ITEM_BYTES: usize = 400 * 1024;
-/// The longest partition key; same source.
-pub(super) const MAX_KEY_BYTES: usize = 2048;
 /// Bytes of a write unit.
 const UNIT_BYTES: usize = 1024;
-/// What DynamoDB's numbers hold besides zero; 38 digits are more than a score has. Same source.
+/// What DynamoDB's numbers hold besides zero; 38 digits are more than a score has.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html>
 const SMALLEST: f64 = 1e-130;
 const LARGEST: f64 = 9.99e125;
-
-/// The key of the list.
-pub(super) const PK: &str = "pk";
-/// The version that the list is of.
-pub(super) const SK: &str = "sk";
-const ITEMS: &str = "items";
-const SCORES: &str = "scores";
-/// When the item may go: seconds since 1970. The attribute that the table's time to live looks at.
-pub(super) const EXPIRES: &str = "expires";
 
 /// An item, ready to be sent.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,54 +126,6 @@ fn number(value: f64) -> String {
         format!("{value}")
     } else {
         format!("{value:e}")
-    }
-}
-
-/// Adds up sizes by the rules of "DynamoDB item sizes and formats",
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/CapacityUnitCalculations.html>,
-/// and the bytes of the JSON that is sent.
-#[derive(Default)]
-struct Measure {
-    size: usize,
-    wire: usize,
-}
-
-impl Measure {
-    /// `"name":{"S":…},`, with room for the longest name of a type.
-    fn attribute(&mut self, name: &str) -> &mut Self {
-        self.size += name.len();
-        self.wire += name.len() + 4;
-        self
-    }
-
-    /// Text takes its bytes; in JSON some of them are escaped: `{"S":"…"},`.
-    fn text(&mut self, text: &str) {
-        self.size += text.len();
-        let escaped = text.bytes().map(|byte| match byte {
-            b'"' | b'\\' => 2,
-            0..0x20 => 6,
-            _ => 1,
-        });
-        self.wire += 9 + escaped.sum::<usize>();
-    }
-
-    /// "Approximately" a byte for two significant digits and one more. DynamoDB stores pairs of
-    /// digits counted from the point, so that an odd position may need one byte more than half the
-    /// digits; that and a sign are counted here, for an item that is refused too early does less
-    /// harm than one that DynamoDB refuses when others are written.
-    fn number(&mut self, text: &str) {
-        let mantissa = text.split('e').next().unwrap_or_default();
-        let digits: Vec<u8> = mantissa.bytes().filter(u8::is_ascii_digit).collect();
-        let first = digits.iter().position(|digit| *digit != b'0').unwrap_or(0);
-        let last = digits.iter().rposition(|digit| *digit != b'0').unwrap_or(0);
-        self.size += (last - first + 2).div_ceil(2) + 1 + usize::from(text.starts_with('-'));
-        self.wire += 9 + text.len();
-    }
-
-    /// Three bytes for a list and one for each element.
-    fn list(&mut self, elements: usize) {
-        self.size += 3 + elements;
-        self.wire += 9;
     }
 }
 

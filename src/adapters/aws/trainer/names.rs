@@ -1,14 +1,8 @@
 //! Names of jobs. SageMaker never gives a name free again, so another attempt needs another one.
 
 use crate::pipeline::fingerprint::digest;
+pub(super) use crate::ports::limits::sagemaker::{JOB_NAME as JOB, TUNING_NAME as TUNING};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-
-/// The longest name of a training or processing job.
-/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateTrainingJob.html>
-pub(super) const JOB: usize = 63;
-/// The longest name of a tuning job.
-/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateHyperParameterTuningJob.html>
-pub(super) const TUNING: usize = 32;
 
 /// Checks a name. Errors: `Usage`.
 pub(super) fn check(name: &str, most: usize) -> Outcome<()> {

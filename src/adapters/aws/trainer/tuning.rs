@@ -22,19 +22,17 @@ use tokio::time::Instant;
 
 use super::create::{metrics, pairs, stopping};
 use super::seen::{IDENTITY, own_words, unknown, widened};
-use super::work::{Machine, check, identity, whole};
+use super::work::{Machine, accepted, check, identity, whole};
 use super::{
     Created, MAX_REASON, MOST_ATTEMPTS, Refusal, SageMakerTrainer, ended, found, names, refusal,
 };
 use crate::adapters::aws::error::failure;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::job::{Direction, Objective, ParameterRange, Scale, Strategy};
+use crate::ports::limits::sagemaker;
 use crate::ports::{JobKind, JobState, Trial, TuningRequest, TuningService, TuningStatus};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
-/// Hyperparameters that one search may vary, and values of one that is categorical.
-/// <https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-limits.html>
-const MOST_RANGES: usize = 30;
 /// Parents of a warm start.
 const MOST_PARENTS: usize = 5;
 
@@ -419,19 +417,15 @@ fn objective(objective: &Objective) -> HyperParameterTuningJobObjective {
 /// Errors: `Usage` for what SageMaker would refuse.
 fn config(request: &TuningRequest) -> Outcome<HyperParameterTuningJobConfig> {
     let tuning = &request.tuning;
-    let usage = |text: String| Failure::new(FailureKind::Usage, text);
-    if !(1..=MOST_RANGES).contains(&tuning.ranges.len()) {
-        let count = tuning.ranges.len();
-        return Err(usage(format!(
-            "search `{}` varies {count} hyperparameters, SageMaker takes 1 to {MOST_RANGES}",
-            request.name
-        )));
-    }
+    let refused = sagemaker::check_metrics(&request.trial.metrics, true);
+    accepted(refused.into_iter().chain(sagemaker::check_search(tuning)))
+        .map_err(|failure| failure.while_doing(format!("search `{}`", request.name)))?;
     if !request.trial.metrics.iter().any(|metric| metric.name == request.objective.metric) {
-        return Err(usage(format!(
+        let text = format!(
             "the objective `{}` of search `{}` is none of its metrics",
             request.objective.metric, request.name
-        )));
+        );
+        return Err(Failure::new(FailureKind::Usage, text));
     }
     let (strategy, strategy_config) = match tuning.strategy {
         Strategy::Grid => (HyperParameterTuningJobStrategyType::Grid, None),
@@ -456,7 +450,7 @@ fn config(request: &TuningRequest) -> Outcome<HyperParameterTuningJobConfig> {
             TrainingJobEarlyStoppingType::Auto
         }
     };
-    let ranges = ranges(request, is_grid)?;
+    let ranges = ranges(request, is_grid);
     let limits = ResourceLimits::builder()
         // A grid is walked whole, and its size is its own.
         .set_max_number_of_training_jobs((!is_grid).then(|| whole(tuning.trials as u64)))
@@ -473,40 +467,20 @@ fn config(request: &TuningRequest) -> Outcome<HyperParameterTuningJobConfig> {
         .build())
 }
 
-fn ranges(request: &TuningRequest, is_grid: bool) -> Outcome<ParameterRanges> {
+/// The ranges of a search that was checked.
+fn ranges(request: &TuningRequest, is_grid: bool) -> ParameterRanges {
     let mut ranges = ParameterRanges::builder();
-    let mut combinations: u64 = 1;
     for (name, range) in &request.tuning.ranges {
-        let refused = |what: &str| {
-            let text = format!("the range of `{name}` {what}");
-            Err(Failure::new(FailureKind::Usage, text))
-        };
-        if let Some(problem) = range.problem() {
-            return refused(&problem);
-        }
-        combinations = combinations.saturating_mul(range.cardinality().unwrap_or(u64::MAX));
         let words = match range {
             ParameterRange::Categorical { values } => Some(values.clone()),
             // SageMaker's grid knows words only.
             ParameterRange::Integer { min, max, .. } if is_grid => {
-                let most = i64::try_from(MOST_RANGES).unwrap_or(i64::MAX);
-                let last = (*max).min(min.saturating_add(most));
-                Some((*min..=last).map(|value| value.to_string()).collect())
+                Some((*min..=*max).map(|value| value.to_string()).collect())
             }
-            ParameterRange::Continuous { min, max, .. } if is_grid && min == max => {
-                Some(vec![min.to_string()])
-            }
-            ParameterRange::Continuous { .. } if is_grid => {
-                return refused("has no end of values, which a grid cannot walk");
-            }
+            ParameterRange::Continuous { min, .. } if is_grid => Some(vec![min.to_string()]),
             ParameterRange::Integer { .. } | ParameterRange::Continuous { .. } => None,
         };
         if let Some(words) = words {
-            if words.len() > MOST_RANGES {
-                return refused(&format!(
-                    "has more than {MOST_RANGES} values, which SageMaker does not take"
-                ));
-            }
             let range = CategoricalParameterRange::builder().name(name).set_values(Some(words));
             ranges = ranges.categorical_parameter_ranges(range.build());
             continue;
@@ -531,16 +505,7 @@ fn ranges(request: &TuningRequest, is_grid: bool) -> Outcome<ParameterRanges> {
             ),
         };
     }
-    if is_grid && combinations > request.tuning.trials as u64 {
-        let trials = request.tuning.trials;
-        let text = format!(
-            "the grid of search `{}` has {combinations} combinations, more than its {trials} trials",
-            request.name
-        );
-        return Err(Failure::new(FailureKind::Usage, text)
-            .with_hint("SageMaker walks a grid whole; raise `trials` or take `random`"));
-    }
-    Ok(ranges.build())
+    ranges.build()
 }
 
 fn scaling(scale: Scale) -> HyperParameterScalingType {

@@ -8,31 +8,37 @@ use serde_json::json;
 use super::lake::{is_channel, is_folder};
 use super::names;
 use crate::pipeline::fingerprint::digest;
+use crate::pipeline::job::MetricDefinition;
 use crate::pipeline::target::SageMakerOptions;
+use crate::ports::limits::sagemaker::{self, Refusal};
 use crate::ports::{JobKind, JobRequest};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
-/// Metrics of one job.
-/// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AlgorithmSpecification.html>
-const MOST_METRICS: usize = 40;
-
 /// Checks all of a request but its name. Errors: `Usage`.
 pub(super) fn check(job: &JobRequest) -> Outcome<()> {
-    let usage = |text: String| Err(Failure::new(FailureKind::Usage, text));
+    let wrong = |text: String| Err(Failure::new(FailureKind::Usage, text));
     let name = &job.name;
     for folder in job.channels.values().chain([&job.output]) {
         if !is_folder(folder) {
-            return usage(format!("`{folder}` of job `{name}` is not a folder of the lake"));
+            return wrong(format!("`{folder}` of job `{name}` is not a folder of the lake"));
         }
     }
     if let Some(channel) = job.channels.keys().find(|channel| !is_channel(channel)) {
-        return usage(format!("`{channel}` of job `{name}` cannot be the name of a channel"));
+        return wrong(format!("`{channel}` of job `{name}` cannot be the name of a channel"));
     }
-    if job.metrics.len() > MOST_METRICS {
-        let count = job.metrics.len();
-        return usage(format!("job `{name}` has {count} metrics, SageMaker takes {MOST_METRICS}"));
-    }
-    regexes(job).map(drop)
+    let refused = sagemaker::check_metrics(&job.metrics, false);
+    let refused = refused.into_iter().chain(sagemaker::check_hyperparameters(&job.hyperparameters));
+    accepted(refused).map_err(|failure| failure.while_doing(format!("job `{name}`")))
+}
+
+/// The first thing that SageMaker would refuse, as a failure.
+pub(super) fn accepted(refused: impl IntoIterator<Item = Refusal>) -> Outcome<()> {
+    let Some(refused) = refused.into_iter().next() else { return Ok(()) };
+    let failure = Failure::new(FailureKind::Usage, refused.message);
+    Err(match refused.hint {
+        Some(hint) => failure.with_hint(hint),
+        None => failure,
+    })
 }
 
 /// Checks a job with its name. Errors: `Usage`.
@@ -43,22 +49,11 @@ pub(super) fn check_named(job: &JobRequest) -> Outcome<()> {
 
 /// What reads the metrics off lines. Errors: `Usage`.
 pub(super) fn regexes(job: &JobRequest) -> Outcome<Vec<(String, Regex)>> {
-    let mut regexes = Vec::with_capacity(job.metrics.len());
-    for metric in &job.metrics {
-        match Regex::new(&metric.regex) {
-            Ok(regex) if regex.captures_len() > 1 => regexes.push((metric.name.clone(), regex)),
-            Ok(_) => {
-                let text = format!("the regex of metric `{}` has no group", metric.name);
-                return Err(Failure::new(FailureKind::Usage, text)
-                    .with_hint("put the number in parentheses, as in `ndcg=([0-9.]+)`"));
-            }
-            Err(error) => {
-                let text = format!("the regex of metric `{}`: {error}", metric.name);
-                return Err(Failure::new(FailureKind::Usage, text));
-            }
-        }
-    }
-    Ok(regexes)
+    accepted(sagemaker::check_metrics(&job.metrics, false))?;
+    let regex = |metric: &MetricDefinition| {
+        Regex::new(&metric.regex).ok().map(|regex| (metric.name.clone(), regex))
+    };
+    Ok(job.metrics.iter().filter_map(regex).collect())
 }
 
 /// Tells jobs apart that have one name. What a job runs on and how long it may is no part of what
@@ -133,7 +128,7 @@ pub(super) mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::pipeline::job::{MetricDefinition, Resources};
+    use crate::pipeline::job::Resources;
 
     pub(crate) fn job() -> JobRequest {
         JobRequest {

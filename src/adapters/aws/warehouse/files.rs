@@ -13,8 +13,8 @@ use object_store::path::Path;
 use object_store::{GetOptions, GetRange, ObjectStore};
 
 use super::table::{Column, Table};
-use super::types::RedshiftType;
 use crate::ports::FileEntry;
+use crate::ports::limits::redshift::RedshiftType;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Bytes at the end of a file that are asked for first; most footers fit.

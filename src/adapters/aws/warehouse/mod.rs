@@ -10,7 +10,6 @@ mod manifest;
 mod sql;
 mod statements;
 mod table;
-mod types;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,11 +23,11 @@ use self::manifest::Manifests;
 use self::sql::{LEDGER, Planned, Purpose, Step, Writer, columns_query, has_day, literal, quoted};
 use self::statements::{BATCH, Cell, Ended, Statements, aborted};
 use self::table::{Column, Existing, Table, not_by_day};
-use self::types::RedshiftType;
 use super::AwsSession;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::pipeline::target::RedshiftOptions;
+use crate::ports::limits::redshift::RedshiftType;
 use crate::ports::{LoadBatch, LoadOutcome, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 

@@ -3,9 +3,9 @@
 use std::fmt::Write as _;
 
 use super::table::{Column, Table, same};
-use super::types::RedshiftType;
 use crate::pipeline::step::{PARTITION_COLUMN, WarehouseLayout, WarehouseMode};
 use crate::ports::LoadBatch;
+use crate::ports::limits::redshift::RedshiftType;
 
 /// The ledger of loads.
 pub(super) const LEDGER: &str = "recctl_loads";

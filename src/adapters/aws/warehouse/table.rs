@@ -1,8 +1,8 @@
 //! The tables of a load as Redshift shall have them.
 
-use super::types::RedshiftType;
 use crate::pipeline::step::{PARTITION_COLUMN, WarehouseMode};
 use crate::ports::TableLoad;
+use crate::ports::limits::redshift::RedshiftType;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Bytes of a name at most.

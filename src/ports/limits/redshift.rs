@@ -1,4 +1,4 @@
-//! Types of Redshift, and which of them a Parquet column goes into.
+//! Types and names of Redshift, and which type a Parquet column goes into.
 
 use datafusion::arrow::datatypes::{DataType, TimeUnit};
 
@@ -14,15 +14,24 @@ const BINARY_BYTES: u32 = 1_024_000;
 /// Digits that a decimal may have.
 const DECIMAL_DIGITS: u8 = 38;
 
+/// The longest name of a schema, a table or a column, in bytes.
+/// <https://docs.aws.amazon.com/redshift/latest/dg/r_names.html>
+pub const NAME_BYTES: usize = 127;
+
+/// Columns that a table may have.
+/// <https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_TABLE_usage.html>
+pub const MOST_COLUMNS: usize = 1_600;
+
 /// The type of a warehouse column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum RedshiftType {
+pub enum RedshiftType {
     Boolean,
     SmallInt,
     Integer,
     BigInt,
     Real,
     Double,
+    /// Digits, and those of them behind the point.
     Decimal(u8, i8),
     Date,
     Timestamp,
@@ -37,7 +46,7 @@ pub(super) enum RedshiftType {
 impl RedshiftType {
     /// The type that holds a column of an Arrow type once it lies in a Parquet file. The error says
     /// what to do.
-    pub(super) fn of(arrow: &DataType) -> Result<Self, &'static str> {
+    pub fn of(arrow: &DataType) -> Result<Self, &'static str> {
         Ok(match arrow {
             DataType::Boolean => Self::Boolean,
             DataType::Int8 | DataType::Int16 => Self::SmallInt,
@@ -98,7 +107,7 @@ impl RedshiftType {
     }
 
     /// The type for an Arrow type given as its display text.
-    pub(super) fn parse(text: &str) -> Result<Self, &'static str> {
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
         // Arrow does not parse all that it displays; what a nested type consists of does not matter.
         let nested = ["List", "LargeList", "FixedSizeList", "Struct", "Map"];
         let head = text.split(['(', '<']).next().unwrap_or_default().trim();
@@ -112,7 +121,7 @@ impl RedshiftType {
     }
 
     /// The type as `svv_columns` describes it; `None` for one that recctl never writes.
-    pub(super) fn of_catalog(
+    pub fn of_catalog(
         name: &str,
         length: Option<i64>,
         precision: Option<i64>,
@@ -141,7 +150,7 @@ impl RedshiftType {
     }
 
     /// The type as in `CREATE TABLE`.
-    pub(super) fn declared(self) -> String {
+    pub fn declared(self) -> String {
         match self {
             Self::Boolean => "BOOLEAN".to_owned(),
             Self::SmallInt => "SMALLINT".to_owned(),
@@ -161,7 +170,7 @@ impl RedshiftType {
 
     /// Whether a column of this type holds every value of the other. Texts and bytes do, whatever
     /// their width, as how long they are is seen only when they are there.
-    pub(super) fn holds(self, other: Self) -> bool {
+    pub fn holds(self, other: Self) -> bool {
         let whole = |kind| match kind {
             Self::SmallInt => Some(1),
             Self::Integer => Some(2),
@@ -183,7 +192,7 @@ impl RedshiftType {
     }
 
     /// Bytes of a text column that are fewer than the most there is.
-    pub(super) fn narrow(self) -> Option<u32> {
+    pub fn narrow(self) -> Option<u32> {
         match self {
             Self::Varchar(bytes) if bytes < TEXT_BYTES => Some(bytes),
             _ => None,

@@ -5,13 +5,17 @@ use datafusion::arrow::datatypes::{DataType, Field, TimeUnit};
 use crate::ports::{ColumnEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
+/// The longest name of a database, a table or a column, in bytes.
+/// <https://docs.aws.amazon.com/glue/latest/webapi/API_Column.html>
+pub const NAME_BYTES: usize = 255;
+
 /// Decimals of Hive, Athena and Redshift have up to this many digits.
 const MAX_PRECISION: u8 = 38;
 
 /// The columns of a table as Glue names and types them. Names are lower-case there.
 ///
 /// Errors: `Usage` for a column that has no type there, or two whose names differ only in case.
-pub(super) fn columns(table: &TableEntry) -> Outcome<Vec<(String, String)>> {
+pub fn columns(table: &TableEntry) -> Outcome<Vec<(String, String)>> {
     let mut columns: Vec<(String, String)> = Vec::with_capacity(table.columns.len());
     for column in &table.columns {
         let name = column.name.to_lowercase();
@@ -47,7 +51,7 @@ fn column_type(table: &str, column: &ColumnEntry) -> Outcome<String> {
 /// INT32, so `int` holds them; larger ones would be read with their sign.
 /// <https://docs.aws.amazon.com/athena/latest/ug/data-types.html>,
 /// <https://docs.aws.amazon.com/redshift/latest/dg/c-spectrum-data-files.html>
-fn of(kind: &DataType) -> Result<String, &'static str> {
+pub fn of(kind: &DataType) -> Result<String, &'static str> {
     const TO_BIGINT: &str = "cast it: `CAST(… AS BIGINT)`";
     const TO_MICROSECONDS: &str = "cast it: `CAST(… AS TIMESTAMP(6))` keeps microseconds";
     const TO_TEXT: &str = "cast it: `CAST(… AS VARCHAR)`";
