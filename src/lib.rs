@@ -14,6 +14,8 @@ pub mod report;
 
 pub mod plan;
 
+pub mod validate;
+
 pub mod steps;
 
 pub mod models;

@@ -4,12 +4,13 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The layers from top to bottom; modules of one line do not know each other.
-const LAYERS: [&[&str]; 12] = [
+const LAYERS: [&[&str]; 13] = [
     &["cli"],
     &["app"],
     &["settings"],
     &["engine", "report"],
     &["plan"],
+    &["validate"],
     &["steps"],
     &["models", "query", "sample"],
     &["adapters"],
@@ -20,8 +21,9 @@ const LAYERS: [&[&str]; 12] = [
 ];
 
 /// Modules that may use less than all that lies below them.
-const NARROW: [(&str, &[&str]); 5] = [
+const NARROW: [(&str, &[&str]); 6] = [
     ("settings", &["report"]),
+    ("validate", &["query", "spec", "run", "pipeline"]),
     ("models", &["pipeline"]),
     ("sample", &[]),
     ("adapters", &["ports", "run", "pipeline"]),

@@ -8,7 +8,8 @@ use recctl::pipeline::graph::Pipeline;
 use recctl::query::analysis;
 use recctl::report::problems;
 use recctl::run::failure::Problem;
-use recctl::spec::compile::{Inputs, Project, compile};
+use recctl::spec::compile::{Inputs, compile};
+use recctl::validate::validate;
 
 type Files = BTreeMap<String, String>;
 
@@ -399,8 +400,9 @@ pub fn pipeline_with(edits: &[(&str, &str, &str)]) -> Pipeline {
         edit(&mut files, file, right, wrong);
     }
     let read = |path: &str| Ok(files[path].clone());
-    let inputs = Inputs { read: &read, analyze: &analysis::parse, given: &BTreeMap::new() };
-    let mut project = compile(&inputs).unwrap();
+    let (list, given) = (|_: &str| Vec::new(), BTreeMap::new());
+    let inputs = Inputs { read: &read, list: &list, analyze: &analysis::parse, given: &given };
+    let mut project = compile(&inputs).valid().unwrap();
     project.pipelines.remove("shop").unwrap()
 }
 
@@ -440,20 +442,13 @@ fn describe(files: &Files, problems: &[Problem]) -> String {
 fn problems_of(files: &Files, given: &BTreeMap<String, String>) -> Vec<Problem> {
     let read =
         |path: &str| files.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into());
-    let inputs = Inputs { read: &read, analyze: &analysis::parse, given };
-    match compile(&inputs) {
-        Ok(project) => type_check(&project),
-        Err(problems) => problems,
-    }
-}
-
-fn type_check(project: &Project) -> Vec<Problem> {
+    let list = |folder: &str| {
+        let below = format!("{folder}/");
+        files.keys().filter(|path| path.starts_with(&below)).cloned().collect()
+    };
+    let compiled = compile(&Inputs { read: &read, list: &list, analyze: &analysis::parse, given });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let mut problems = Vec::new();
-    for pipeline in project.pipelines.values() {
-        problems.extend(runtime.block_on(analysis::check(pipeline)).err().unwrap_or_default());
-    }
-    problems
+    runtime.block_on(validate(compiled)).problems
 }
 
 /// Replaces a piece of a file that stands there once; `*` is the whole file.

@@ -14,8 +14,8 @@ use crate::run::failure::Outcome;
 impl App {
     /// The target that the settings name, and one pipeline or all of the project. No service is
     /// asked for anything.
-    pub fn chosen(&self, pipeline: Option<&str>) -> Outcome<(Target, Vec<Pipeline>)> {
-        let project = self.project(&BTreeMap::new())?;
+    pub async fn chosen(&self, pipeline: Option<&str>) -> Outcome<(Target, Vec<Pipeline>)> {
+        let project = self.project_checked(&BTreeMap::new()).await?.project;
         let name = &self.settings.target;
         let target = project.targets.get(name).ok_or_else(|| unknown_target(name, &project))?;
         let pipelines = match pipeline {

@@ -3,6 +3,7 @@
 mod aws;
 mod doctor;
 mod local;
+mod project;
 mod tables;
 
 use std::collections::BTreeMap;
@@ -18,14 +19,13 @@ use crate::pipeline::nearest::nearest;
 use crate::pipeline::step::PROJECT_FILE;
 use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
-use crate::query::analysis;
 use crate::report::OutputMode;
 use crate::report::emf::Emf;
 use crate::report::{Setup, choose};
 use crate::run::event::EventSink;
-use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::run::failure::{Failure, FailureKind, Outcome, Problem};
 use crate::settings::{Metrics, Settings};
-use crate::spec::compile::{Inputs, Project, compile};
+use crate::spec::compile::Project;
 use crate::steps::context::Services;
 
 pub use tables::open_tables;
@@ -95,28 +95,13 @@ impl App {
         }
     }
 
-    /// Compiles the project's files. Errors: all that is wrong with them.
-    pub fn project(&self, given: &BTreeMap<String, String>) -> Outcome<Project> {
-        let inputs =
-            Inputs { read: &|path| self.read_project_file(path), analyze: &analysis::parse, given };
-        compile(&inputs)
-            .map_err(|problems| Failure::problems("the project's files are not valid", problems))
-    }
-
-    /// Compiles the project, type-checks all its queries, and returns one pipeline.
+    /// Judges the project and returns one of its pipelines.
     pub async fn pipeline(
         &self,
         name: &str,
         given: &BTreeMap<String, String>,
     ) -> Outcome<Arc<Pipeline>> {
-        let project = self.project(given)?;
-        let mut problems = Vec::new();
-        for pipeline in project.pipelines.values() {
-            problems.extend(analysis::check(pipeline).await.err().unwrap_or_default());
-        }
-        if !problems.is_empty() {
-            return Err(Failure::problems("the project's queries are not valid", problems));
-        }
+        let project = self.project_checked(given).await?.project;
         match project.pipelines.get(name) {
             Some(pipeline) => Ok(Arc::new(pipeline.clone())),
             None => Err(unknown_pipeline(name, &project)),
@@ -128,12 +113,16 @@ impl App {
         if self.settings.target == LOCAL {
             return self.local_target(opening).await;
         }
-        // Only targets matter here: variables may be given to a command that does not say them.
-        let project = self.project(&BTreeMap::new())?;
-        match project.targets.get(&self.settings.target) {
+        // Only targets matter here: variables may be given to a command that does not say them, and
+        // a mistake elsewhere keeps nobody from looking.
+        let compiled = self.compiled(&BTreeMap::new());
+        match compiled.project.targets.get(&self.settings.target) {
             Some(pipeline::target::Target::Local) => self.local_target(opening).await,
             Some(pipeline::target::Target::Aws(target)) => self.aws_target(target, opening).await,
-            None => Err(unknown_target(&self.settings.target, &project)),
+            None => match compiled.valid() {
+                Ok(project) => Err(unknown_target(&self.settings.target, &project)),
+                Err(problems) => Err(invalid(problems)),
+            },
         }
     }
 
@@ -141,6 +130,12 @@ impl App {
     pub fn holder() -> String {
         format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())
     }
+}
+
+/// Files that are not valid.
+fn invalid(problems: Vec<Problem>) -> Failure {
+    let errors = problems.into_iter().filter(Problem::is_error).collect();
+    Failure::problems("the project's files are not valid", errors)
 }
 
 /// A pipeline that `pipelines.yaml` does not have.

@@ -35,7 +35,7 @@ pub struct Args {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
-    let (target, pipelines) = app.chosen(args.pipeline.as_deref())?;
+    let (target, pipelines) = app.chosen(args.pipeline.as_deref()).await?;
     let pipelines: Vec<&Pipeline> = pipelines.iter().collect();
     let (preflight, mut list) = app.preflight(&target, &pipelines).await?;
     list.deep = args.deep;

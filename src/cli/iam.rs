@@ -85,8 +85,8 @@ fn account(text: &str) -> Result<String, String> {
     }
 }
 
-pub(super) fn run(args: &Args, app: &App) -> Ended {
-    let (target, pipelines) = app.chosen(Some(&args.pipeline))?;
+pub(super) async fn run(args: Args, app: &App) -> Ended {
+    let (target, pipelines) = app.chosen(Some(&args.pipeline)).await?;
     let target = match &target {
         Target::Aws(target) => target,
         Target::Local => {
@@ -110,7 +110,7 @@ pub(super) fn run(args: &Args, app: &App) -> Ended {
     let documents = documents(&grants, MAX_CHARACTERS);
     let trust = trust(role, target, &place);
     let text = if args.json {
-        whole(args, target, role, &grants, &documents, &trust)
+        whole(&args, target, role, &grants, &documents, &trust)
     } else if args.trust {
         pretty(&trust)
     } else {
@@ -120,7 +120,7 @@ pub(super) fn run(args: &Args, app: &App) -> Ended {
         }
     };
     super::print(&text);
-    tell(&notes(&text, &documents, args), app);
+    tell(&notes(&text, &documents, &args), app);
     Ok(0)
 }
 

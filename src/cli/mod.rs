@@ -75,7 +75,7 @@ pub fn main() -> ExitCode {
         Command::Completions(args) => completions::run(&args),
         Command::Job(args) => block_on(&app, ending_at_once(job::run(args))),
         Command::Train(root) => block_on(&app, ending_at_once(job::run(job::Args::train(root)))),
-        Command::Iam(args) => iam::run(&args, &app),
+        Command::Iam(args) => block_on(&app, ending_at_once(iam::run(args, &app))),
         Command::Doctor(args) => block_on(&app, ending_at_once(doctor::run(args, &app))),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),

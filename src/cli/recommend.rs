@@ -166,7 +166,7 @@ async fn names(
     served: &str,
     list: &ServedList,
 ) -> BTreeMap<String, String> {
-    let Ok(project) = app.project(&BTreeMap::new()) else { return BTreeMap::new() };
+    let project = app.compiled(&BTreeMap::new()).project;
     let place =
         project.pipelines.values().flat_map(|pipeline| &pipeline.steps).find_map(
             |step| match &step.kind {

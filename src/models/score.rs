@@ -13,6 +13,7 @@ use super::error::ModelError;
 use super::interactions::Interactions;
 use super::model::{Model, Seen};
 use super::segments::Segment;
+use crate::pipeline::lists::{FALLBACK, ListType, RECOMMENDATIONS};
 
 /// Rows held in memory and written as one row group.
 const ROWS_PER_GROUP: usize = 262_144;
@@ -110,22 +111,6 @@ pub fn score(options: &ScoreOptions, out: &mut dyn Write) -> Result<ScoreSummary
     out.flush().map_err(ModelError::Output)?;
     Ok(summary)
 }
-
-const RECOMMENDATIONS: [(&str, DataType); 5] = [
-    ("user_id", DataType::String),
-    ("rank", DataType::Int32),
-    ("item_id", DataType::String),
-    ("score", DataType::Float64),
-    ("source", DataType::String),
-];
-
-const FALLBACK: [(&str, DataType); 5] = [
-    ("location", DataType::String),
-    ("device", DataType::String),
-    ("rank", DataType::Int32),
-    ("item_id", DataType::String),
-    ("score", DataType::Float64),
-];
 
 /// Columns of `recommendations` in the making.
 #[derive(Default)]
@@ -254,12 +239,17 @@ struct Output {
 }
 
 impl Output {
-    fn create(folder: &Path, columns: &[(&str, DataType)]) -> Result<Self, ModelError> {
+    fn create(folder: &Path, columns: &[(&str, ListType)]) -> Result<Self, ModelError> {
         std::fs::create_dir_all(folder).map_err(ModelError::io("create", folder))?;
         let path = folder.join("part-0.parquet");
         let file = File::create(&path).map_err(ModelError::io("create", &path))?;
+        let typed = |of: ListType| match of {
+            ListType::Text => DataType::String,
+            ListType::Rank => DataType::Int32,
+            ListType::Score => DataType::Float64,
+        };
         let schema: Schema =
-            columns.iter().map(|(name, dtype)| Field::new((*name).into(), dtype.clone())).collect();
+            columns.iter().map(|(name, of)| Field::new((*name).into(), typed(*of))).collect();
         let writer =
             ParquetWriter::new(file).batched(&schema).map_err(ModelError::frame("write", &path))?;
         Ok(Self { path, writer })

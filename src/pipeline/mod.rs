@@ -5,6 +5,7 @@ pub mod fingerprint;
 pub mod graph;
 pub mod interval;
 pub mod job;
+pub mod lists;
 pub mod name;
 pub mod nearest;
 pub mod query;

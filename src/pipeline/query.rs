@@ -25,10 +25,25 @@ pub struct Mention {
 /// Why a text is not a statement.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QueryProblem {
+    /// What kind of fault it is.
+    pub fault: QueryFault,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
     pub column: usize,
+    /// Length in characters of the piece that is meant.
+    pub length: usize,
     /// What is wrong.
     pub message: String,
+    /// What to do about it.
+    pub hint: Option<String>,
+}
+
+/// What keeps a text from being a query.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum QueryFault {
+    /// It does not parse.
+    Syntax,
+    /// It is none, several, or a statement that is no query.
+    NotOneQuery,
 }

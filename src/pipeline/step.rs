@@ -24,7 +24,8 @@ pub struct Step {
     pub kind: StepKind,
     /// Steps that must be done before, beyond those that it reads from.
     pub after: Vec<Name>,
-    /// Columns and conditions that the project's file names of the step, and where, for messages.
+    /// Columns and conditions that the project's file names of the step, and last its own name, and
+    /// where, for messages.
     pub mentions: Vec<Mention>,
 }
 

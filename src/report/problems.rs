@@ -173,19 +173,12 @@ impl Diagnostic for Placed<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::failure::FailureKind;
+    use crate::run::failure::{FailureKind, Rule};
 
     const SOURCE: &str = "version: 1\npipelines:\n  daily:\n    stepz: {}\n    café: 1 # é\n";
 
     fn problem(line: usize, column: usize, length: usize, message: &str) -> Problem {
-        Problem {
-            file: "pipelines.yaml".into(),
-            line,
-            column,
-            length,
-            message: message.into(),
-            hint: None,
-        }
+        Problem::new(Rule::UnknownField, "pipelines.yaml", line, column, length, message)
     }
 
     fn two() -> Failure {

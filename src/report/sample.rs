@@ -14,7 +14,7 @@ use crate::pipeline::name::Name;
 use crate::run::event::{
     EventSink, FinishedUnit, PlannedUnit, Progress, RunEvent, RunSummary, Served, Unit,
 };
-use crate::run::failure::{Failure, FailureKind, Problem};
+use crate::run::failure::{Failure, FailureKind, Problem, Rule};
 use crate::run::record::{
     Decision, ModelRecord, ModelResult, RowCounts, RunId, Status, StepReport,
 };
@@ -281,14 +281,9 @@ pub fn good_run() -> Vec<Moment> {
 
 /// A place in a query of the sample project.
 pub fn broken_query() -> Problem {
-    Problem {
-        file: "sql/clean_events.sql".into(),
-        line: 2,
-        column: 3,
-        length: 7,
-        message: "no column `user_idd`".into(),
-        hint: Some("did you mean `user_id`?".into()),
-    }
+    let (file, message) = ("sql/clean_events.sql", "no column `user_idd`");
+    Problem::new(Rule::UnknownColumn, file, 2, 3, 7, message)
+        .with_hint("did you mean `user_id`?".to_owned())
 }
 
 /// One day of history and the tuning fail; what needs them is left out.

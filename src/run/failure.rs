@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use super::rule::{Rule, Severity};
+
 /// What kind of thing went wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -76,10 +78,60 @@ pub struct Problem {
     pub column: usize,
     /// Length in characters of the piece that is meant; at least 1.
     pub length: usize,
+    /// Whether it stops a run.
+    #[serde(default)]
+    pub severity: Severity,
+    /// What it is an offence against.
+    #[serde(default)]
+    pub rule: Rule,
     /// What is wrong: a lower-case fragment.
     pub message: String,
     /// What to do about it.
     pub hint: Option<String>,
+}
+
+impl Problem {
+    /// A problem without a hint, as severe as its rule.
+    pub fn new(
+        rule: Rule,
+        file: impl Into<String>,
+        line: usize,
+        column: usize,
+        length: usize,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            file: file.into(),
+            line: line.max(1),
+            column: column.max(1),
+            length: length.max(1),
+            severity: rule.severity(),
+            rule,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// The same with a hint, if there is one.
+    #[must_use]
+    pub fn with_hint(mut self, hint: impl Into<Option<String>>) -> Self {
+        self.hint = hint.into();
+        self
+    }
+
+    /// Whether it stops a run.
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
+    }
+
+    /// Puts problems in the order of files and places, each once.
+    pub fn sort(problems: &mut Vec<Self>) {
+        let key = |it: &Self| {
+            (it.file.clone(), it.line, it.column, it.rule, it.message.clone(), it.hint.clone())
+        };
+        problems.sort_by_cached_key(key);
+        problems.dedup();
+    }
 }
 
 /// What ports and steps return.

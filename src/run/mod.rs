@@ -3,3 +3,4 @@
 pub mod event;
 pub mod failure;
 pub mod record;
+pub mod rule;

@@ -10,6 +10,7 @@ use crate::pipeline::job::{
     Algorithm, Direction, HyperparameterProblem, Hyperparameters, Job, MetricDefinition, Objective,
     OnCancel, ParameterRange, Resources, Strategy, Tuning,
 };
+use crate::run::failure::Rule;
 
 /// A job's file.
 #[derive(Debug, Clone, Deserialize)]
@@ -130,7 +131,7 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
         Ok(algorithm) => algorithm,
         Err(error) => {
             let error: crate::pipeline::job::UnknownAlgorithm = error;
-            problems.at(file, &spec.algorithm, error.to_string(), None);
+            problems.at(Rule::UnknownAlgorithm, file, &spec.algorithm, error.to_string(), None);
             return None;
         }
     };
@@ -148,6 +149,7 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             Ok(regex) if regex.captures_len() == 2 => metrics
                 .push(MetricDefinition { name: metric.name.value, regex: metric.regex.value }),
             Ok(regex) => problems.at(
+                Rule::Metric,
                 file,
                 &metric.regex,
                 format!("the regex has {} groups, expected exactly one", regex.captures_len() - 1),
@@ -157,13 +159,20 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
                 let text = error.to_string();
                 let what = text.lines().last().unwrap_or_default();
                 let what = what.trim().trim_start_matches("error: ").to_owned();
-                problems.at(file, &metric.regex, format!("not a regex: {what}"), None);
+                problems.at(
+                    Rule::Metric,
+                    file,
+                    &metric.regex,
+                    format!("not a regex: {what}"),
+                    None,
+                );
             }
         }
     }
     let objective = spec.objective.map(|objective| {
         if !named.contains(&objective.value.metric) {
             problems.at(
+                Rule::Metric,
                 file,
                 &objective,
                 format!(
@@ -181,7 +190,7 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             report(algorithm.check_ranges(&one), file, name, problems);
             if hyperparameters.contains_key(&name.value) {
                 let text = format!("`{}` has a fixed value and a range", name.value);
-                problems.at(file, name, text, Some("keep one of the two".to_owned()));
+                problems.at(Rule::Tuning, file, name, text, Some("keep one of the two".to_owned()));
             }
         }
         for (name, range) in &tuning.value.ranges.0 {
@@ -190,12 +199,12 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
             {
                 let text = format!("a grid cannot walk the continuous range of `{}`", name.value);
                 let hint = "give `categorical` values, or choose another strategy".to_owned();
-                problems.at(file, range, text, Some(hint));
+                problems.at(Rule::Tuning, file, range, text, Some(hint));
             }
         }
         if tuning.value.trials.value == 0 || tuning.value.trials.value > 750 {
             let text = "expected 1 to 750 trials".to_owned();
-            problems.at(file, &tuning.value.trials, text, None);
+            problems.at(Rule::Tuning, file, &tuning.value.trials, text, None);
         }
         Tuning {
             strategy: strategy(file, &tuning.value, problems),
@@ -237,12 +246,12 @@ fn strategy(file: &str, tuning: &TuningSpec, problems: &mut Problems) -> Strateg
             if let Some(early) = early {
                 let hint = "leave `early_stopping` out".to_owned();
                 let message = "hyperband stops trials early by itself";
-                problems.at(file, early, message, Some(hint));
+                problems.at(Rule::Tuning, file, early, message, Some(hint));
             }
             let (Some(min), Some(max)) = (&tuning.min_resource, &tuning.max_resource) else {
                 let message = "hyperband needs the least and the most resource of a trial";
                 let hint = "add `min_resource: 1` and `max_resource: 27`".to_owned();
-                problems.at(file, &tuning.strategy, message, Some(hint));
+                problems.at(Rule::Tuning, file, &tuning.strategy, message, Some(hint));
                 return Strategy::Hyperband { min_resource: 1, max_resource: 1 };
             };
             if min.value == 0 || min.value >= max.value {
@@ -250,13 +259,13 @@ fn strategy(file: &str, tuning: &TuningSpec, problems: &mut Problems) -> Strateg
                     "expected `min_resource` from 1 to below `max_resource`, {}",
                     max.value
                 );
-                problems.at(file, min, message, None);
+                problems.at(Rule::Tuning, file, min, message, None);
             }
             Strategy::Hyperband { min_resource: min.value, max_resource: max.value }
         }
         (other, Some(resource)) => {
             let message = "resources of trials are for `strategy: hyperband`";
-            problems.at(file, resource, message, None);
+            problems.at(Rule::Tuning, file, resource, message, None);
             plain(other)
         }
         (other, None) => plain(other),
@@ -277,7 +286,13 @@ fn resources(file: &str, spec: ResourcesSpec, problems: &mut Problems) -> Resour
         let time = parse_time(&text.value);
         if time.is_none() {
             let message = format!("`{}` is not a length of time", text.value);
-            problems.at(file, &text, message, Some("expected `6h` or `90m`".to_owned()));
+            problems.at(
+                Rule::InvalidValue,
+                file,
+                &text,
+                message,
+                Some("expected `6h` or `90m`".to_owned()),
+            );
         }
         time
     };
@@ -317,6 +332,6 @@ fn report(
     problems: &mut Problems,
 ) {
     for problem in checked.err().unwrap_or_default() {
-        problems.at(file, name, problem.to_string(), None);
+        problems.at(Rule::Hyperparameter, file, name, problem.to_string(), None);
     }
 }

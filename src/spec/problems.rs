@@ -1,7 +1,7 @@
 //! Collects what is wrong, so that all of it can be shown at once.
 
 use super::yaml::Spanned;
-use crate::run::failure::Problem;
+use crate::run::failure::{Problem, Rule};
 
 /// All that is wrong so far.
 #[derive(Debug, Default)]
@@ -16,6 +16,7 @@ impl Problems {
     /// Adds a problem at the place of a value.
     pub fn at<T>(
         &mut self,
+        rule: Rule,
         file: &str,
         value: &Spanned<T>,
         message: impl Into<String>,
@@ -23,14 +24,9 @@ impl Problems {
     ) {
         let number = |value: u64| usize::try_from(value).unwrap_or(1).max(1);
         let length = usize::try_from(value.referenced.span().len()).unwrap_or(1);
-        self.0.push(Problem {
-            file: file.to_owned(),
-            line: number(value.referenced.line()),
-            column: number(value.referenced.column()),
-            length: length.max(1),
-            message: message.into(),
-            hint,
-        });
+        let (line, column) = (number(value.referenced.line()), number(value.referenced.column()));
+        let problem = Problem::new(rule, file, line, column, length, message);
+        self.0.push(problem.with_hint(hint));
     }
 
     /// How many there are.
@@ -40,7 +36,7 @@ impl Problems {
 
     /// All of them, by file and place.
     pub fn into_sorted(mut self) -> Vec<Problem> {
-        self.0.sort_by(|a, b| (&a.file, a.line, a.column).cmp(&(&b.file, b.line, b.column)));
+        Problem::sort(&mut self.0);
         self.0
     }
 }

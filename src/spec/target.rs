@@ -12,6 +12,7 @@ use crate::pipeline::target::{
     RegistryOptions, Removal, S3Location, S3Options, SageMakerOptions, ServingOptions,
     StateOptions, Target,
 };
+use crate::run::failure::Rule;
 
 /// The instance type of jobs where nobody says another.
 const DEFAULT_INSTANCE: &str = "ml.m5.xlarge";
@@ -254,7 +255,13 @@ pub fn compile(specs: &Entries<TargetSpec>, problems: &mut Problems) -> BTreeMap
             if spec.lake.is_some() || spec.state.is_some() || spec.catalog.is_some() {
                 let hint = "it keeps everything below .recctl/; give an AWS target another name";
                 let message = "the embedded target `local` has no settings";
-                problems.at(PROJECT_FILE, name, message, Some(hint.to_owned()));
+                problems.at(
+                    Rule::MisplacedField,
+                    PROJECT_FILE,
+                    name,
+                    message,
+                    Some(hint.to_owned()),
+                );
             }
         } else if let Some(target) = aws(name, spec, problems) {
             targets.insert(name.value.clone(), Target::Aws(Box::new(target)));
@@ -267,7 +274,13 @@ fn aws(name: &Spanned<String>, spec: &TargetSpec, problems: &mut Problems) -> Op
     let before = problems.count();
     let mut missing = |field: &str, example: &str| {
         let message = format!("target `{}` has no `{field}`", name.value);
-        problems.at(PROJECT_FILE, name, message, Some(format!("for example `{field}: {example}`")));
+        problems.at(
+            Rule::Target,
+            PROJECT_FILE,
+            name,
+            message,
+            Some(format!("for example `{field}: {example}`")),
+        );
     };
     if spec.lake.is_none() {
         missing("lake", "s3://my-bucket/rec");
@@ -283,7 +296,7 @@ fn aws(name: &Spanned<String>, spec: &TargetSpec, problems: &mut Problems) -> Op
         if place.is_none() {
             let message = format!("`{}` is not a place in S3", lake.value);
             let hint = "expected `s3://bucket/prefix`".to_owned();
-            problems.at(PROJECT_FILE, lake, message, Some(hint));
+            problems.at(Rule::InvalidValue, PROJECT_FILE, lake, message, Some(hint));
         }
         place
     });
@@ -291,12 +304,12 @@ fn aws(name: &Spanned<String>, spec: &TargetSpec, problems: &mut Problems) -> Op
         if !SERVICES.contains(&service.value.as_str()) {
             let hint = super::yaml::one_of(&service.value, &SERVICES);
             let message = format!("unknown service `{}`", service.value);
-            problems.at(PROJECT_FILE, service, message, hint);
+            problems.at(Rule::UnknownValue, PROJECT_FILE, service, message, hint);
         }
         if !url.value.starts_with("http://") && !url.value.starts_with("https://") {
             let message = format!("`{}` is not an endpoint", url.value);
             let hint = "expected a URL such as `https://vpce-….amazonaws.com`".to_owned();
-            problems.at(PROJECT_FILE, url, message, Some(hint));
+            problems.at(Rule::InvalidValue, PROJECT_FILE, url, message, Some(hint));
         }
     }
     let warehouse = spec.warehouse.as_ref().and_then(|spec| redshift(&spec.redshift, problems));
@@ -359,7 +372,7 @@ fn redshift(spec: &Spanned<RedshiftSpec>, problems: &mut Problems) -> Option<Red
             if redshift.user.is_none() && redshift.secret.is_none() {
                 let message = "a cluster needs a database user";
                 let hint = "add `user: loader`, or `secret` with the ARN of a secret".to_owned();
-                problems.at(PROJECT_FILE, cluster, message, Some(hint));
+                problems.at(Rule::Target, PROJECT_FILE, cluster, message, Some(hint));
             }
             RedshiftEndpoint::Cluster {
                 cluster: cluster.value.clone(),
@@ -369,7 +382,7 @@ fn redshift(spec: &Spanned<RedshiftSpec>, problems: &mut Problems) -> Option<Red
         _ => {
             let message = "which Redshift is it?";
             let hint = "expected exactly one of `workgroup` (serverless) and `cluster`".to_owned();
-            problems.at(PROJECT_FILE, spec, message, Some(hint));
+            problems.at(Rule::Target, PROJECT_FILE, spec, message, Some(hint));
             return None;
         }
     };

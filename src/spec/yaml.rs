@@ -9,7 +9,7 @@ pub use serde_saphyr::Spanned;
 
 use crate::pipeline::nearest::nearest;
 use crate::pipeline::variable::Value;
-use crate::run::failure::Problem;
+use crate::run::failure::{Problem, Rule};
 
 /// A mapping in the order in which it is written, with the place of each key.
 #[derive(Debug, Clone)]
@@ -117,13 +117,8 @@ pub fn read<T: for<'de> Deserialize<'de>>(file: &str, text: &str) -> Result<T, B
 
 fn describe(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
     use serde_saphyr::Error;
-    let at = |line: usize, message: &str, hint: &str| Problem {
-        file: file.to_owned(),
-        line,
-        column: 1,
-        length: 1,
-        message: message.to_owned(),
-        hint: Some(hint.to_owned()),
+    let at = |line: usize, message: &str, hint: &str| {
+        Problem::new(Rule::YamlSyntax, file, line, 1, 1, message).with_hint(hint.to_owned())
     };
     if text.trim().is_empty() {
         return at(1, "the file is empty", "`recctl` needs to be told what to do in it");
@@ -132,24 +127,27 @@ fn describe(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
     let number = |value: u64| usize::try_from(value).unwrap_or(1).max(1);
     let (line, column) = location.map_or((1, 1), |at| (number(at.line()), number(at.column())));
     let mut length = 1;
-    let (message, hint) = match error.without_snippet() {
+    let (rule, message, hint) = match error.without_snippet() {
         Error::SerdeUnknownField { field, expected, .. } => {
             length = field.chars().count();
-            (format!("unknown field `{field}`"), one_of(field, expected))
+            (Rule::UnknownField, format!("unknown field `{field}`"), one_of(field, expected))
         }
         Error::SerdeUnknownVariant { variant, expected, .. } => {
             length = variant.chars().count();
-            (format!("unknown value `{variant}`"), one_of(variant, expected))
+            (Rule::UnknownValue, format!("unknown value `{variant}`"), one_of(variant, expected))
         }
-        Error::SerdeMissingField { field, .. } => (format!("missing field `{field}`"), None),
+        Error::SerdeMissingField { field, .. } => {
+            (Rule::MissingField, format!("missing field `{field}`"), None)
+        }
         Error::SerdeInvalidType { unexpected, expected, .. }
         | Error::SerdeInvalidValue { unexpected, expected, .. } => {
-            (format!("expected {}, found {unexpected}", kind_of(expected)), None)
+            let message = format!("expected {}, found {unexpected}", kind_of(expected));
+            (Rule::WrongType, message, None)
         }
         Error::InvalidScalar { ty, .. } => {
             let found = scalar_at(text, line, column);
             length = found.chars().count();
-            (format!("expected {}, found `{found}`", kind_of(ty)), None)
+            (Rule::WrongType, format!("expected {}, found `{found}`", kind_of(ty)), None)
         }
         Error::Unexpected { expected, .. } => {
             let found = scalar_at(text, line, column);
@@ -158,14 +156,16 @@ fn describe(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
                 _ => None,
             };
             length = found.chars().count();
-            (format!("expected {}", kind_of(expected)), hint)
+            (Rule::WrongType, format!("expected {}", kind_of(expected)), hint)
         }
         Error::DuplicateMappingKey { key: Some(key), .. } => {
             length = key.chars().count();
-            (format!("`{key}` is given twice"), None)
+            (Rule::DuplicateKey, format!("`{key}` is given twice"), None)
         }
-        Error::DuplicateMappingKey { key: None, .. } => ("a key is given twice".to_owned(), None),
-        Error::Message { msg, .. } => (msg.clone(), None),
+        Error::DuplicateMappingKey { key: None, .. } => {
+            (Rule::DuplicateKey, "a key is given twice".to_owned(), None)
+        }
+        Error::Message { msg, .. } => (Rule::InvalidValue, msg.clone(), None),
         other => {
             // What the parser says last of such a place is often far from where it went wrong.
             if let Some(tab) = text.lines().skip(line - 1).position(has_tab) {
@@ -176,10 +176,10 @@ fn describe(file: &str, text: &str, error: &serde_saphyr::Error) -> Problem {
             let what = text.lines().next().unwrap_or_default();
             let what = what.rsplit_once(" at line ").map_or(what, |(what, _)| what);
             let hint = "is a bracket, a brace or a quote before it left open?";
-            (what.to_owned(), Some(hint.to_owned()))
+            (Rule::YamlSyntax, what.to_owned(), Some(hint.to_owned()))
         }
     };
-    Problem { file: file.to_owned(), line, column, length: length.max(1), message, hint }
+    Problem::new(rule, file, line, column, length, message).with_hint(hint)
 }
 
 /// A word for a type of YAML or Rust that somebody who writes YAML knows.

@@ -11,19 +11,19 @@ use super::problems::Problems;
 use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
 use super::target;
 use super::yaml::{Entries, Spanned, one_of, read};
-use crate::pipeline::graph::{Pipeline, Split, in_order};
+use crate::pipeline::graph::{Cycle, Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
 use crate::pipeline::name::{MAX_NAME_LENGTH, Name};
-use crate::pipeline::query::{Mention, QueryFacts, QueryProblem};
+use crate::pipeline::query::{Mention, QueryFacts, QueryFault, QueryProblem};
 use crate::pipeline::source::Source;
 use crate::pipeline::step::{
     ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, PROJECT_FILE,
     QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
     WarehouseLayout, WarehouseMode, fallback_table,
 };
-use crate::pipeline::target::Target;
+use crate::pipeline::target::{LOCAL, Target};
 use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
-use crate::run::failure::Problem;
+use crate::run::failure::{Problem, Rule};
 
 const DEFAULT_KEEP: usize = 3;
 /// What a training job may be given.
@@ -46,33 +46,65 @@ pub struct Project {
 pub struct Inputs<'a> {
     /// Reads a file of the project.
     pub read: &'a dyn Fn(&str) -> std::io::Result<String>,
+    /// The paths of the project's files below one of its folders; none if there is no such folder.
+    pub list: &'a dyn Fn(&str) -> Vec<String>,
     /// Reads a statement.
     pub analyze: &'a dyn Fn(&str) -> Result<QueryFacts, QueryProblem>,
     /// Values given for variables, by name.
     pub given: &'a BTreeMap<String, String>,
 }
 
-/// Compiles a project. Errors: all that is wrong with its files.
-pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
+/// What could be made of a project's files, and all that is wrong with them.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    /// What could be made: steps, sources and targets with an error are left out. It is a valid
+    /// project only if no problem is an error.
+    pub project: Project,
+    /// All that is wrong, by file and place.
+    pub problems: Vec<Problem>,
+    /// The names of steps that were left out, by pipeline. What refers to them is not at fault.
+    pub broken: BTreeMap<Name, BTreeSet<String>>,
+}
+
+impl Compiled {
+    /// The project. Errors: all that is wrong with its files, warnings too, if one of it is an
+    /// error.
+    pub fn valid(self) -> Result<Project, Vec<Problem>> {
+        match self.problems.iter().any(Problem::is_error) {
+            true => Err(self.problems),
+            false => Ok(self.project),
+        }
+    }
+
+    /// Of a project whose file says nothing that can be read.
+    fn unreadable(problem: Problem) -> Self {
+        let targets = BTreeMap::from([(LOCAL.to_owned(), Target::Local)]);
+        let (pipelines, sources) = (BTreeMap::new(), BTreeMap::new());
+        let project = Project { pipelines, sources, targets };
+        Self { project, problems: vec![problem], broken: BTreeMap::new() }
+    }
+}
+
+/// Compiles as much of a project as can be.
+pub fn compile(inputs: &Inputs<'_>) -> Compiled {
     let mut problems = Problems::default();
-    let whole = |message: String, hint: &str| Problem {
-        file: PROJECT_FILE.to_owned(),
-        line: 1,
-        column: 1,
-        length: 1,
-        message,
-        hint: Some(hint.to_owned()),
+    let text = match (inputs.read)(PROJECT_FILE) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("cannot read `{PROJECT_FILE}`: {error}");
+            let hint = "run recctl in a project's folder, or name it with --project".to_owned();
+            let problem = Problem::new(Rule::MissingFile, PROJECT_FILE, 1, 1, 1, message);
+            return Compiled::unreadable(problem.with_hint(hint));
+        }
     };
-    let text = (inputs.read)(PROJECT_FILE).map_err(|error| {
-        vec![whole(
-            format!("cannot read `{PROJECT_FILE}`: {error}"),
-            "run recctl in a project's folder, or name it with --project",
-        )]
-    })?;
-    let spec: ProjectSpec = read(PROJECT_FILE, &text).map_err(|problem| vec![*problem])?;
+    let spec: ProjectSpec = match read(PROJECT_FILE, &text) {
+        Ok(spec) => spec,
+        Err(problem) => return Compiled::unreadable(*problem),
+    };
     if spec.version.value != 1 {
         let message = format!("version {} is not known to this recctl", spec.version.value);
-        problems.at(PROJECT_FILE, &spec.version, message, Some("expected `version: 1`".to_owned()));
+        let hint = Some("expected `version: 1`".to_owned());
+        problems.at(Rule::UnknownVersion, PROJECT_FILE, &spec.version, message, hint);
     }
     let targets = target::compile(&spec.targets, &mut problems);
     let variables = variables(&spec, inputs.given, &mut problems);
@@ -86,7 +118,7 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
     }
     let declared: BTreeSet<String> =
         spec.sources.0.iter().map(|(name, _)| name.value.clone()).collect();
-    let mut pipelines = BTreeMap::new();
+    let (mut pipelines, mut broken) = (BTreeMap::new(), BTreeMap::new());
     for (name, pipeline) in &spec.pipelines.0 {
         let Some(name) = valid_name(name, &mut problems) else { continue };
         let mut compiler = Compiler {
@@ -102,18 +134,16 @@ pub fn compile(inputs: &Inputs<'_>) -> Result<Project, Vec<Problem>> {
                 .map(|(name, step)| (name.value.as_str(), &step.value))
                 .collect(),
         };
-        if let Some(pipeline) = compiler.pipeline(name.clone(), pipeline) {
-            pipelines.insert(name, pipeline);
-        }
-    }
-    if problems.count() > 0 {
-        return Err(problems.into_sorted());
+        let compiled = compiler.pipeline(name.clone(), pipeline);
+        let made: BTreeSet<&str> = compiled.steps.iter().map(|step| step.name.as_str()).collect();
+        let names = pipeline.steps.0.iter().map(|(name, _)| name.value.as_str());
+        let left_out = names.filter(|name| !made.contains(name)).map(str::to_owned).collect();
+        broken.insert(name.clone(), left_out);
+        pipelines.insert(name, compiled);
     }
     check_services(&spec, &targets, &mut problems);
-    if problems.count() > 0 {
-        return Err(problems.into_sorted());
-    }
-    Ok(Project { pipelines, sources, targets })
+    let project = Project { pipelines, sources, targets };
+    Compiled { project, problems: problems.into_sorted(), broken }
 }
 
 /// A target has to have the services that the pipelines' steps need.
@@ -126,7 +156,7 @@ fn check_services(spec: &ProjectSpec, targets: &BTreeMap<String, Target>, proble
             {
                 let message = format!("target `{}` has no `{service}`", name.value);
                 let hint = format!("step `{}` needs it", step.value);
-                problems.at(PROJECT_FILE, name, message, Some(hint));
+                problems.at(Rule::MissingService, PROJECT_FILE, name, message, Some(hint));
             }
         };
         need("warehouse", target.warehouse.is_none(), &|step| {
@@ -144,7 +174,7 @@ fn valid_name(name: &Spanned<String>, problems: &mut Problems) -> Option<Name> {
     match Name::new(name.value.as_str()) {
         Ok(valid) => Some(valid),
         Err(error) => {
-            problems.at(PROJECT_FILE, name, error.to_string(), None);
+            problems.at(Rule::InvalidName, PROJECT_FILE, name, error.to_string(), None);
             None
         }
     }
@@ -159,13 +189,20 @@ fn variables(
     for (name, default) in &spec.vars.0 {
         if BUILT_IN_PARAMETERS.contains(&name.value.as_str()) {
             let message = format!("`{}` is a parameter that every query has", name.value);
-            problems.at(PROJECT_FILE, name, message, Some("choose another name".to_owned()));
+            problems.at(
+                Rule::NameTaken,
+                PROJECT_FILE,
+                name,
+                message,
+                Some("choose another name".to_owned()),
+            );
         }
         let mut value = default.value.0.clone();
         if let Some(text) = given.get(&name.value) {
             match value.parse_like(text) {
                 Some(parsed) => value = parsed,
                 None => problems.at(
+                    Rule::Variable,
                     PROJECT_FILE,
                     default,
                     format!("`{text}` was given for `{}`, expected {}", name.value, value.kind()),
@@ -178,14 +215,9 @@ fn variables(
     for name in given.keys() {
         if !variables.contains_key(name) {
             let known: Vec<&str> = variables.keys().map(String::as_str).collect();
-            problems.push(Problem {
-                file: PROJECT_FILE.to_owned(),
-                line: 1,
-                column: 1,
-                length: 1,
-                message: format!("a value was given for `{name}`, which is not under `vars`"),
-                hint: one_of(name, &known),
-            });
+            let message = format!("a value was given for `{name}`, which is not under `vars`");
+            let problem = Problem::new(Rule::Variable, PROJECT_FILE, 1, 1, 1, message);
+            problems.push(problem.with_hint(one_of(name, &known)));
         }
     }
     variables
@@ -201,51 +233,48 @@ struct Compiler<'a> {
 }
 
 impl Compiler<'_> {
-    fn pipeline(&mut self, name: Name, spec: &PipelineSpec) -> Option<Pipeline> {
-        let before = self.problems.count();
+    fn pipeline(&mut self, name: Name, spec: &PipelineSpec) -> Pipeline {
         let split = self.split(spec);
         let mut steps = Vec::new();
         for (name, step) in &spec.steps.0 {
-            let Some(valid) = valid_name(name, self.problems) else { continue };
-            if self.declared.contains(&name.value) || name.value == QUARANTINE_TABLE {
+            let valid = valid_name(name, self.problems);
+            let taken = self.declared.contains(&name.value) || name.value == QUARANTINE_TABLE;
+            if taken {
                 let message =
                     format!("`{}` is the name of a source or of the quarantine too", name.value);
-                self.problems.at(PROJECT_FILE, name, message, Some("rename the step".to_owned()));
+                let hint = Some("rename the step".to_owned());
+                self.problems.at(Rule::NameTaken, PROJECT_FILE, name, message, hint);
             }
             let after =
                 step.value.after.iter().filter_map(|after| self.step_ref(after, &[])).collect();
-            if let Some(kind) = self.kind(name, step) {
-                let mentions = mentions(&step.value);
+            let kind = self.kind(name, step);
+            if let (Some(valid), Some(kind), false) = (valid, kind, taken) {
+                let mentions = mentions(name, &step.value);
                 steps.push(Step { name: valid, kind, after, mentions });
             }
         }
-        if self.problems.count() > before {
-            return None;
-        }
-        let ordered = match in_order(steps) {
-            Ok(ordered) => ordered,
-            Err(cycle) => {
-                let path: Vec<String> = cycle.0.iter().map(|name| format!("`{name}`")).collect();
-                let first = cycle.0.first().map(Name::as_str).unwrap_or_default();
-                if let Some((name, _)) = spec.steps.0.iter().find(|(name, _)| name.value == first) {
-                    self.problems.at(
-                        PROJECT_FILE,
-                        name,
-                        format!("steps need each other in a circle: {}", path.join(" → ")),
-                        Some("each step may only read what is made before it".to_owned()),
-                    );
-                }
-                return None;
+        let steps = self.ordered(steps, spec);
+        self.check_partitions(&steps, spec);
+        let (sources, variables) = (self.sources.clone(), self.variables.clone());
+        Pipeline { name, steps, sources, variables, split }
+    }
+
+    /// Puts steps into order. Those that stand in a circle are left out, each circle told once.
+    fn ordered(&mut self, mut steps: Vec<Step>, spec: &PipelineSpec) -> Vec<Step> {
+        loop {
+            let Cycle(path) = match in_order(steps.clone()) {
+                Ok(ordered) => return ordered,
+                Err(cycle) => cycle,
+            };
+            let told: Vec<String> = path.iter().map(|name| format!("`{name}`")).collect();
+            let first = path.first().map(Name::as_str).unwrap_or_default();
+            if let Some((name, _)) = spec.steps.0.iter().find(|(name, _)| name.value == first) {
+                let message = format!("steps need each other in a circle: {}", told.join(" → "));
+                let hint = Some("each step may only read what is made before it".to_owned());
+                self.problems.at(Rule::Cycle, PROJECT_FILE, name, message, hint);
             }
-        };
-        self.check_partitions(&ordered, spec);
-        (self.problems.count() == before).then(|| Pipeline {
-            name,
-            steps: ordered,
-            sources: self.sources.clone(),
-            variables: self.variables.clone(),
-            split,
-        })
+            steps.retain(|step| !path.contains(&step.name));
+        }
     }
 
     fn split(&mut self, spec: &PipelineSpec) -> Split {
@@ -254,8 +283,8 @@ impl Compiler<'_> {
         let validation = self.days(&split.validation);
         let test = self.days(&split.test);
         if validation + test >= window {
-            self.problems.at(
-                PROJECT_FILE,
+            self.problems.at(Rule::InvalidValue,
+            PROJECT_FILE,
                 &split.window,
                 format!("a window of {window} days leaves none for training beside {validation} of validation and {test} of test"),
                 Some("make the window longer".to_owned()),
@@ -268,6 +297,7 @@ impl Compiler<'_> {
         parse_days(&text.value).unwrap_or_else(|| {
             let message = format!("`{}` is not a number of days", text.value);
             self.problems.at(
+                Rule::InvalidValue,
                 PROJECT_FILE,
                 text,
                 message,
@@ -294,7 +324,7 @@ impl Compiler<'_> {
                 many => format!("step `{}` is both {}", name.value, many.join(" and ")),
             };
             let hint = "expected exactly one of `sql`, `train`, `tune`, `select`, `score`, `load`";
-            self.problems.at(PROJECT_FILE, name, message, Some(hint.to_owned()));
+            self.problems.at(Rule::StepKind, PROJECT_FILE, name, message, Some(hint.to_owned()));
             return None;
         };
         let kind = *kind;
@@ -314,7 +344,7 @@ impl Compiler<'_> {
                 let message = format!("`{field}` means nothing for a `{kind}` step");
                 let kinds = if field == "inputs" { "`train` and `tune`" } else { "`sql`" };
                 let hint = format!("it is for {kinds} steps");
-                self.problems.at(PROJECT_FILE, &place, message, Some(hint));
+                self.problems.at(Rule::MisplacedField, PROJECT_FILE, &place, message, Some(hint));
             }
         }
         if let Some(file) = &spec.sql {
@@ -333,7 +363,13 @@ impl Compiler<'_> {
             let candidates = refs(&select.value.candidates);
             let baselines = refs(&select.value.baselines);
             if select.value.candidates.is_empty() {
-                self.problems.at(PROJECT_FILE, select, "there are no candidates", None);
+                self.problems.at(
+                    Rule::MissingField,
+                    PROJECT_FILE,
+                    select,
+                    "there are no candidates",
+                    None,
+                );
             }
             let metric = select.value.metric.value.clone();
             let known = metric.split_once('@').is_some_and(|(word, k)| {
@@ -344,6 +380,7 @@ impl Compiler<'_> {
                 let message = format!("unknown metric `{metric}`");
                 let hint = "expected `recall@k`, `ndcg@k` or `map@k`, for example `ndcg@10`";
                 self.problems.at(
+                    Rule::UnknownValue,
                     PROJECT_FILE,
                     &select.value.metric,
                     message,
@@ -363,7 +400,13 @@ impl Compiler<'_> {
                 None => None,
             };
             if !(1..=1_000).contains(&score.value.top.value) {
-                self.problems.at(PROJECT_FILE, &score.value.top, "expected 1 to 1000", None);
+                self.problems.at(
+                    Rule::InvalidValue,
+                    PROJECT_FILE,
+                    &score.value.top,
+                    "expected 1 to 1000",
+                    None,
+                );
             }
             if score.value.fallback.is_some() {
                 self.check_fallback(name);
@@ -407,7 +450,7 @@ impl Compiler<'_> {
             if !CHANNELS.contains(&channel.value.as_str()) {
                 let message = format!("unknown channel `{}`", channel.value);
                 let hint = one_of(&channel.value, &CHANNELS);
-                self.problems.at(PROJECT_FILE, channel, message, hint);
+                self.problems.at(Rule::Channel, PROJECT_FILE, channel, message, hint);
             }
             if let Some(table) = self.step_ref(table, &["sql"]) {
                 inputs.push(Input { channel: channel.value.clone(), table });
@@ -419,13 +462,13 @@ impl Compiler<'_> {
         if all_known && !entries.iter().any(|(channel, _)| channel.value == "train") {
             let message = format!("step `{}` has no input for the channel `train`", name.value);
             let hint = "say which table: `inputs: {train: interactions}`".to_owned();
-            self.problems.at(PROJECT_FILE, name, message, Some(hint));
+            self.problems.at(Rule::Channel, PROJECT_FILE, name, message, Some(hint));
         }
         let job = job::compile(&file.value, &text, self.problems)?;
         if tune && (job.tuning.is_none() || job.objective.is_none()) {
             let missing = if job.tuning.is_none() { "tuning" } else { "objective" };
             let message = format!("`{}` has no `{missing}`, which a `tune` step needs", file.value);
-            self.problems.at(PROJECT_FILE, file, message, None);
+            self.problems.at(Rule::Tuning, PROJECT_FILE, file, message, None);
             return None;
         }
         Some(TrainStep { job, inputs })
@@ -440,7 +483,7 @@ impl Compiler<'_> {
                     _ => format!("cannot read `{}`: {error}", file.value),
                 };
                 let hint = "paths are relative to the project's folder".to_owned();
-                self.problems.at(PROJECT_FILE, file, message, Some(hint));
+                self.problems.at(Rule::MissingFile, PROJECT_FILE, file, message, Some(hint));
                 None
             }
         }
@@ -451,14 +494,20 @@ impl Compiler<'_> {
         let Some(step) = self.steps.get(name.value.as_str()) else {
             let known: Vec<&str> = self.steps.keys().copied().collect();
             let hint = one_of(&name.value, &known);
-            self.problems.at(PROJECT_FILE, name, format!("unknown step `{}`", name.value), hint);
+            self.problems.at(
+                Rule::UnknownStep,
+                PROJECT_FILE,
+                name,
+                format!("unknown step `{}`", name.value),
+                hint,
+            );
             return None;
         };
         let kind = kind_word(step);
         if !kinds.is_empty() && !kinds.contains(&kind) {
             let message = format!("`{}` is a `{kind}` step", name.value);
             let hint = format!("expected a step of kind `{}`", kinds.join("` or `"));
-            self.problems.at(PROJECT_FILE, name, message, Some(hint));
+            self.problems.at(Rule::WrongStepKind, PROJECT_FILE, name, message, Some(hint));
             return None;
         }
         Name::new(name.value.as_str()).ok()
@@ -471,10 +520,16 @@ impl Compiler<'_> {
             let message =
                 format!("step `{}` makes a table `{table}`, which is too long a name", name.value);
             let hint = format!("at most {MAX_NAME_LENGTH} characters; rename the step");
-            self.problems.at(PROJECT_FILE, name, message, Some(hint));
+            self.problems.at(Rule::InvalidName, PROJECT_FILE, name, message, Some(hint));
         } else if self.steps.contains_key(table.as_str()) || self.declared.contains(&table) {
             let message = format!("step `{}` makes a table `{table}` too", name.value);
-            self.problems.at(PROJECT_FILE, name, message, Some("rename one of the two".to_owned()));
+            self.problems.at(
+                Rule::NameTaken,
+                PROJECT_FILE,
+                name,
+                message,
+                Some("rename one of the two".to_owned()),
+            );
         }
     }
 
@@ -500,6 +555,7 @@ impl Compiler<'_> {
                     spec.steps.0.iter().find(|(name, _)| name.value == step.name.as_str());
                 if let (true, Some((name, _))) = (by_day, written) {
                     self.problems.at(
+                        Rule::Partitioning,
                         PROJECT_FILE,
                         name,
                         format!(
@@ -514,8 +570,9 @@ impl Compiler<'_> {
     }
 }
 
-/// Where a step names columns and conditions, which only the types of its query can judge.
-fn mentions(step: &StepSpec) -> Vec<Mention> {
+/// Where a step names columns and conditions, which only the types of its query can judge; last the
+/// step's own name.
+fn mentions(name: &Spanned<String>, step: &StepSpec) -> Vec<Mention> {
     let mut words: Vec<&Spanned<String>> = Vec::new();
     words.extend(step.unique_key.iter().flat_map(|key| &key.value));
     if let Some(layout) = &step.warehouse {
@@ -530,6 +587,7 @@ fn mentions(step: &StepSpec) -> Vec<Mention> {
     if let Some(names) = step.load.as_ref().and_then(|load| load.value.names.as_ref()) {
         words.extend([&names.key, &names.column]);
     }
+    words.push(name);
     let number = |value: u64| usize::try_from(value).unwrap_or(1).max(1);
     let mention = |word: &Spanned<String>| Mention {
         name: word.value.clone(),

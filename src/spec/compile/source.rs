@@ -8,6 +8,7 @@ use crate::pipeline::schema::{Column, ColumnType};
 use crate::pipeline::source::{Format, PathTemplate, Source, Timezone};
 use crate::pipeline::step::{PROJECT_FILE, QUARANTINE_TABLE};
 use crate::pipeline::variable::Variables;
+use crate::run::failure::Rule;
 
 /// The share of malformed rows above which a step fails, where the source does not say.
 const DEFAULT_MAX_RATIO: f64 = 0.01;
@@ -21,7 +22,13 @@ pub(super) fn compile_source(
     let before = problems.count();
     if name.as_str() == QUARANTINE_TABLE {
         let message = format!("`{QUARANTINE_TABLE}` is the table of malformed rows");
-        problems.at(PROJECT_FILE, &spec.path, message, Some("rename the source".to_owned()));
+        problems.at(
+            Rule::NameTaken,
+            PROJECT_FILE,
+            &spec.path,
+            message,
+            Some("rename the source".to_owned()),
+        );
     }
     let mut path = spec.path.value.clone();
     for (variable, value) in variables {
@@ -29,7 +36,7 @@ pub(super) fn compile_source(
     }
     let path = PathTemplate::new(path);
     if let Err(error) = &path {
-        problems.at(PROJECT_FILE, &spec.path, error.to_string(), None);
+        problems.at(Rule::InvalidValue, PROJECT_FILE, &spec.path, error.to_string(), None);
     }
     let words: Vec<&str> = ColumnType::ALL.iter().map(|(word, _)| *word).collect();
     let mut columns = Vec::new();
@@ -41,24 +48,32 @@ pub(super) fn compile_source(
         };
         if column.value.is_empty() || column.value.starts_with('_') {
             let message = format!("column `{}` may not begin with `_`", column.value);
-            problems.at(PROJECT_FILE, column, message, None);
+            problems.at(Rule::InvalidName, PROJECT_FILE, column, message, None);
         }
         match word.parse() {
             Ok(kind) => columns.push(Column { name: column.value.clone(), kind, nullable, tags }),
             Err(()) => {
                 let hint = one_of(word, &words);
-                problems.at(PROJECT_FILE, &kind, format!("unknown type `{word}`"), hint);
+                let message = format!("unknown type `{word}`");
+                problems.at(Rule::UnknownValue, PROJECT_FILE, &kind, message, hint);
             }
         }
     }
     if spec.columns.0.is_empty() {
-        problems.at(PROJECT_FILE, &spec.path, format!("source `{name}` declares no columns"), None);
+        problems.at(
+            Rule::MissingField,
+            PROJECT_FILE,
+            &spec.path,
+            format!("source `{name}` declares no columns"),
+            None,
+        );
     }
     let mut timezone = Timezone::UTC;
     if let Some(text) = &spec.timezone {
         match Timezone::parse(&text.value) {
             Some(parsed) => timezone = parsed,
             None => problems.at(
+                Rule::InvalidValue,
                 PROJECT_FILE,
                 text,
                 format!("unknown time zone `{}`", text.value),
@@ -69,14 +84,26 @@ pub(super) fn compile_source(
     let format = match (spec.format, &spec.delimiter) {
         (FormatSpec::Json, None) => Format::Json,
         (FormatSpec::Json, Some(delimiter)) => {
-            problems.at(PROJECT_FILE, delimiter, "JSON lines have no delimiter", None);
+            problems.at(
+                Rule::MisplacedField,
+                PROJECT_FILE,
+                delimiter,
+                "JSON lines have no delimiter",
+                None,
+            );
             Format::Json
         }
         (FormatSpec::Csv, None) => Format::Csv { delimiter: b',' },
         (FormatSpec::Csv, Some(delimiter)) => match delimiter.value.as_bytes() {
             [byte] if byte.is_ascii() && *byte != b'"' => Format::Csv { delimiter: *byte },
             _ => {
-                problems.at(PROJECT_FILE, delimiter, "expected one ASCII character", None);
+                problems.at(
+                    Rule::InvalidValue,
+                    PROJECT_FILE,
+                    delimiter,
+                    "expected one ASCII character",
+                    None,
+                );
                 Format::Csv { delimiter: b',' }
             }
         },
@@ -85,7 +112,13 @@ pub(super) fn compile_source(
         None => DEFAULT_MAX_RATIO,
         Some(ratio) => {
             if !(0.0..=1.0).contains(&ratio.value) {
-                problems.at(PROJECT_FILE, ratio, "expected a share from 0 to 1", None);
+                problems.at(
+                    Rule::InvalidValue,
+                    PROJECT_FILE,
+                    ratio,
+                    "expected a share from 0 to 1",
+                    None,
+                );
             }
             ratio.value
         }
@@ -111,7 +144,7 @@ fn parts(column: &Spanned<ColumnSpec>, problems: &mut Problems) -> (Spanned<Stri
         if Name::new(tag.value.as_str()).is_err() {
             let message = format!("`{}` is not a tag", tag.value);
             let hint = "expected a word in small letters, such as `pii`";
-            problems.at(PROJECT_FILE, tag, message, Some(hint.to_owned()));
+            problems.at(Rule::InvalidName, PROJECT_FILE, tag, message, Some(hint.to_owned()));
         }
     }
     (long.kind.clone(), long.tags.iter().map(|tag| tag.value.clone()).collect())

@@ -5,17 +5,11 @@ use super::*;
 impl Compiler<'_> {
     pub(super) fn sql(&mut self, file: &Spanned<String>, spec: &StepSpec) -> Option<SqlStep> {
         let text = self.file(file)?;
+        let mut unknown = false;
         let facts = match (self.inputs.analyze)(&text) {
             Ok(facts) => facts,
             Err(problem) => {
-                self.problems.push(Problem {
-                    file: file.value.clone(),
-                    line: problem.line,
-                    column: problem.column,
-                    length: 1,
-                    message: problem.message,
-                    hint: None,
-                });
+                self.problems.push(in_file(&file.value, problem));
                 return None;
             }
         };
@@ -24,7 +18,13 @@ impl Compiler<'_> {
             if !facts.tables.iter().any(|table| table.name == name.value) {
                 let tables: Vec<&str> = facts.tables.iter().map(|t| t.name.as_str()).collect();
                 let message = format!("`{}` does not read `{}`", file.value, name.value);
-                self.problems.at(PROJECT_FILE, name, message, one_of(&name.value, &tables));
+                self.problems.at(
+                    Rule::UnknownTable,
+                    PROJECT_FILE,
+                    name,
+                    message,
+                    one_of(&name.value, &tables),
+                );
             }
             windows.insert(name.value.as_str(), self.days(days));
         }
@@ -44,7 +44,7 @@ impl Compiler<'_> {
                         .get(table.name.as_str())
                         .is_some_and(|step| has_no_kind(step)) =>
                 {
-                    continue;
+                    ReadFrom::Table
                 }
                 (is_table, false) => {
                     let tables = self.steps.iter().filter(|(_, step)| step.sql.is_some());
@@ -52,17 +52,17 @@ impl Compiler<'_> {
                         .map(|(name, _)| *name)
                         .chain(self.declared.iter().map(String::as_str))
                         .collect();
-                    self.problems.push(Problem {
-                        file: file.value.clone(),
-                        line: table.line,
-                        column: table.column,
-                        length: table.name.chars().count(),
-                        message: match is_table {
-                            Some(_) => format!("step `{}` makes no table", table.name),
-                            None => format!("unknown table `{}`", table.name),
-                        },
-                        hint: one_of(&table.name, &known),
-                    });
+                    let (rule, message) = match is_table {
+                        Some(_) => {
+                            (Rule::WrongStepKind, format!("step `{}` makes no table", table.name))
+                        }
+                        None => (Rule::UnknownTable, format!("unknown table `{}`", table.name)),
+                    };
+                    let length = table.name.chars().count();
+                    let (line, column) = (table.line, table.column);
+                    let problem = Problem::new(rule, &file.value, line, column, length, message);
+                    self.problems.push(problem.with_hint(one_of(&table.name, &known)));
+                    unknown = true;
                     continue;
                 }
             };
@@ -75,14 +75,12 @@ impl Compiler<'_> {
         known.extend(BUILT_IN_PARAMETERS);
         for parameter in &facts.parameters {
             if !known.contains(&parameter.name.as_str()) {
-                self.problems.push(Problem {
-                    file: file.value.clone(),
-                    line: parameter.line,
-                    column: parameter.column,
-                    length: parameter.name.chars().count() + 1,
-                    message: format!("unknown parameter `${}`", parameter.name),
-                    hint: one_of(&parameter.name, &known),
-                });
+                let message = format!("unknown parameter `${}`", parameter.name);
+                let length = parameter.name.chars().count() + 1;
+                let (line, column) = (parameter.line, parameter.column);
+                let rule = Rule::UnknownParameter;
+                let problem = Problem::new(rule, &file.value, line, column, length, message);
+                self.problems.push(problem.with_hint(one_of(&parameter.name, &known)));
             }
         }
         let partitioned = match &spec.partition_by {
@@ -91,6 +89,7 @@ impl Compiler<'_> {
                 let names: Vec<&str> = columns.value.iter().map(|c| c.value.as_str()).collect();
                 if names != [PARTITION_COLUMN] {
                     self.problems.at(
+                        Rule::Partitioning,
                         PROJECT_FILE,
                         columns,
                         format!("cannot partition by `{}`", names.join("`, `")),
@@ -108,6 +107,7 @@ impl Compiler<'_> {
                 other => {
                     let hint = one_of(other, &["catalog", "warehouse"]);
                     self.problems.at(
+                        Rule::UnknownValue,
                         PROJECT_FILE,
                         target,
                         format!("cannot publish to `{other}`"),
@@ -127,6 +127,7 @@ impl Compiler<'_> {
                     checks.push(Check::Expression(expression.value));
                 }
                 _ => self.problems.at(
+                    Rule::Check,
                     PROJECT_FILE,
                     check,
                     "a check says one thing",
@@ -134,7 +135,9 @@ impl Compiler<'_> {
                 ),
             }
         }
-        Some(SqlStep {
+        let layout = self.layout(spec, warehouse);
+        // What is read of a table that nobody knows cannot be judged.
+        (!unknown).then(|| SqlStep {
             file: file.value.clone(),
             text,
             normalized: facts.normalized,
@@ -145,7 +148,7 @@ impl Compiler<'_> {
                 .as_ref()
                 .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
             checks,
-            warehouse: self.layout(spec, warehouse),
+            warehouse: layout,
             schema_change: spec.schema_change.as_ref().map_or_else(Default::default, |c| c.value),
             parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),
         })
@@ -159,17 +162,23 @@ impl Compiler<'_> {
         if !published {
             let message = "`warehouse` means nothing for a table that is not published there";
             let hint = "add `warehouse` to `publish`".to_owned();
-            self.problems.at(PROJECT_FILE, written, message, Some(hint));
+            self.problems.at(Rule::MisplacedField, PROJECT_FILE, written, message, Some(hint));
         }
         let layout = &written.value;
         let mode = match (&layout.merge_on, layout.external) {
             (Some(on), true) => {
                 let message = "an external table cannot be merged into: nothing is copied";
-                self.problems.at(PROJECT_FILE, on, message, None);
+                self.problems.at(Rule::InvalidValue, PROJECT_FILE, on, message, None);
                 WarehouseMode::External
             }
             (Some(on), false) if on.value.is_empty() => {
-                self.problems.at(PROJECT_FILE, on, "`merge_on` names no column", None);
+                self.problems.at(
+                    Rule::MissingField,
+                    PROJECT_FILE,
+                    on,
+                    "`merge_on` names no column",
+                    None,
+                );
                 WarehouseMode::Replace
             }
             (Some(on), false) => {
@@ -184,4 +193,14 @@ impl Compiler<'_> {
             sort_keys: layout.sort_key.iter().map(|column| column.value.clone()).collect(),
         })
     }
+}
+
+/// A fault of a query's text as a problem of its file.
+fn in_file(file: &str, problem: QueryProblem) -> Problem {
+    let QueryProblem { fault, line, column, length, message, hint } = problem;
+    let rule = match fault {
+        QueryFault::Syntax => Rule::SqlSyntax,
+        QueryFault::NotOneQuery => Rule::OneQuery,
+    };
+    Problem::new(rule, file, line, column, length, message).with_hint(hint)
 }

@@ -1,0 +1,169 @@
+//! Analysis of SQL without running it: parsing, and type-checking a whole pipeline by passing each
+//! step's schema on to the steps that read it. No data is read.
+
+mod columns;
+mod explain;
+mod planning;
+mod statement;
+mod words;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::datasource::empty::EmptyTable;
+use datafusion::error::DataFusionError;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::prelude::SessionContext;
+
+pub use self::planning::{parameters, plan};
+pub use self::statement::parse;
+use super::published::table_schema;
+use super::raw::source_schema;
+use super::session::config;
+use super::write::stored_schema;
+use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::lists::{FALLBACK, ListType, RECOMMENDATIONS};
+use crate::pipeline::name::Name;
+use crate::pipeline::step::{ReadFrom, SqlStep, Step, StepKind, fallback_table};
+use crate::pipeline::variable::Variables;
+use crate::run::failure::Problem;
+
+/// Schemas of all that SQL can read in a pipeline, as it sees them.
+pub type Schemas = BTreeMap<Name, SchemaRef>;
+
+/// What is known of a pipeline's queries without running them.
+#[derive(Debug, Clone, Default)]
+pub struct Analysis {
+    /// The tables that queries make, as far as they could be typed.
+    pub tables: BTreeMap<Name, TableAnalysis>,
+    /// Schemas of all that queries read or make: sources, tables, and the lists of scoring steps.
+    pub schemas: Schemas,
+    /// All that is wrong.
+    pub problems: Vec<Problem>,
+    /// What could not be judged.
+    pub unchecked: Vec<Unchecked>,
+}
+
+/// What is known of a table that a query makes.
+#[derive(Debug, Clone)]
+pub struct TableAnalysis {
+    /// The table as others read it: without the fate of rows, with `dt` last if it is by day.
+    pub schema: SchemaRef,
+    /// The query's plan, as written: not optimised, types not adjusted, parameters filled in. Each
+    /// scan has the name of the table or source that it reads.
+    pub plan: LogicalPlan,
+}
+
+/// Something that could not be judged.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Unchecked {
+    /// What: a file, or a part of one.
+    pub what: String,
+    /// Why: `it reads …, which has errors`.
+    pub why: String,
+}
+
+/// Type-checks the queries of a pipeline, and what else names their columns. Steps after a broken
+/// one are checked as far as their inputs are known.
+pub async fn analyse(pipeline: &Pipeline) -> Analysis {
+    let mut analysis = Analysis { schemas: given_schemas(pipeline), ..Analysis::default() };
+    for step in &pipeline.steps {
+        let StepKind::Sql(sql) = &step.kind else { continue };
+        if let Some(why) = not_known(sql, pipeline, &analysis) {
+            analysis.unchecked.push(Unchecked { what: sql.file.clone(), why });
+            continue;
+        }
+        match table(sql, &analysis.schemas, &pipeline.variables).await {
+            Ok((table, problems)) => {
+                analysis.problems.extend(problems);
+                analysis.problems.extend(columns::named_of_table(step, sql, &table.schema).await);
+                analysis.schemas.insert(step.name.clone(), Arc::clone(&table.schema));
+                analysis.tables.insert(step.name.clone(), table);
+            }
+            Err(problem) => analysis.problems.push(problem),
+        }
+    }
+    for step in &pipeline.steps {
+        analysis.problems.extend(columns::named_of_others(step, &analysis.schemas));
+    }
+    analysis
+}
+
+/// Schemas that do not depend on queries: of sources and lists.
+fn given_schemas(pipeline: &Pipeline) -> Schemas {
+    let mut schemas: Schemas = pipeline
+        .sources
+        .iter()
+        .map(|(name, source)| (name.clone(), source_schema(source)))
+        .collect();
+    for step in &pipeline.steps {
+        if let StepKind::Score(score) = &step.kind {
+            schemas.insert(step.name.clone(), list_schema(&RECOMMENDATIONS));
+            let fallback = Name::new(fallback_table(step.name.as_str()));
+            if let (Some(_), Ok(name)) = (&score.fallback, fallback) {
+                schemas.insert(name, list_schema(&FALLBACK));
+            }
+        }
+    }
+    schemas
+}
+
+fn list_schema(columns: &[(&str, ListType)]) -> SchemaRef {
+    let typed = |of: ListType| match of {
+        ListType::Text => DataType::Utf8,
+        ListType::Rank => DataType::Int32,
+        ListType::Score => DataType::Float64,
+    };
+    let fields = columns.iter().map(|(name, of)| Field::new(*name, typed(*of), true));
+    table_schema(&Schema::new(fields.collect::<Vec<_>>()), true)
+}
+
+/// Why a query cannot be judged, if something that it reads is not known.
+fn not_known(sql: &SqlStep, pipeline: &Pipeline, analysis: &Analysis) -> Option<String> {
+    let read = sql.reads.iter().find(|read| !analysis.schemas.contains_key(&read.name))?;
+    let waits = |step: &Step| match &step.kind {
+        StepKind::Sql(sql) => analysis.unchecked.iter().any(|other| other.what == sql.file),
+        _ => false,
+    };
+    let waits = pipeline.step(read.name.as_str()).is_some_and(waits);
+    Some(match (waits, read.from) {
+        (true, _) => format!("it reads `{}`, which was not checked either", read.name),
+        (false, ReadFrom::Source) => format!("it reads source `{}`, which has errors", read.name),
+        (false, ReadFrom::Table) => format!("it reads `{}`, which has errors", read.name),
+    })
+}
+
+/// Plans a query and returns its table, and what is wrong with its columns.
+async fn table(
+    sql: &SqlStep,
+    schemas: &Schemas,
+    variables: &Variables,
+) -> Result<(TableAnalysis, Vec<Problem>), Problem> {
+    let explained = |error: DataFusionError| explain::problem(&error, &sql.file, &sql.text);
+    let context = SessionContext::new_with_config(config(1));
+    for read in &sql.reads {
+        if let Some(schema) = schemas.get(&read.name) {
+            let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
+            context.register_table(read.name.as_str(), table).map_err(explained)?;
+        }
+    }
+    // Any date does: only types matter here.
+    let date = LogicalDate::new(chrono::NaiveDate::default());
+    let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
+    let mut values = parameters(partition, date, "run", variables);
+    // A parameter that nobody knows has been told of: anything may stand in its place.
+    for name in &sql.parameters {
+        values.entry(name.clone()).or_insert(datafusion::common::ScalarValue::Null);
+    }
+    let state = context.state();
+    let plan = state.create_logical_plan(&sql.text).await.map_err(explained)?;
+    let plan = planning::filled(plan, values).map_err(explained)?;
+    // What optimising finds would be found by a run.
+    let optimised = state.optimize(&plan).map_err(explained)?;
+    let made = optimised.schema().inner();
+    let problems = columns::special(sql, made);
+    let schema = table_schema(&stored_schema(made, partition), sql.partitioned);
+    Ok((TableAnalysis { schema, plan }, problems))
+}

@@ -1,0 +1,159 @@
+//! What a statement's text says of itself.
+
+use datafusion::error::DataFusionError;
+use datafusion::sql::parser::DFParser;
+use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::dialect::GenericDialect;
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+
+use super::words::lowered;
+use crate::pipeline::query::{Mention, QueryFacts, QueryFault, QueryProblem};
+
+/// Reads a statement: its normal form, the tables and the parameters that it names.
+pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
+    let dialect = GenericDialect {};
+    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
+        let (line, column) = (position(error.location.line), position(error.location.column));
+        syntax(line, column, lowered(&error.message))
+    })?;
+    let mut statements = DFParser::parse_sql(text).map_err(|error| parse_problem(&error, text))?;
+    let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
+        let mut rest = tokens.iter().skip_while(|token| token.token != Token::SemiColon).skip(1);
+        let second = rest.find(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
+        return Err(QueryProblem {
+            fault: QueryFault::NotOneQuery,
+            line: second.map_or(1, |token| position(token.span.start.line)),
+            column: second.map_or(1, |token| position(token.span.start.column)),
+            length: 1,
+            message: "expected exactly one statement in the file".to_owned(),
+            hint: None,
+        });
+    };
+    let (references, _) = resolve_table_references(&statement, true)
+        .map_err(|error| syntax(1, 1, error.strip_backtrace()))?;
+    let tables = references.iter().map(|table| mention(table.table(), &tokens)).collect::<Vec<_>>();
+    let mut parameters: Vec<Mention> = Vec::new();
+    for token in &tokens {
+        if let Token::Placeholder(name) = &token.token {
+            let name = name.trim_start_matches('$');
+            if !parameters.iter().any(|known| known.name == name) {
+                parameters.push(at(name, token));
+            }
+        }
+    }
+    // Tokens instead of the printed tree: no query means something else for its layout, and the
+    // printing of trees changes from version to version.
+    let words: Vec<String> = tokens
+        .iter()
+        .filter(|token| {
+            !matches!(token.token, Token::Whitespace(_) | Token::EOF | Token::SemiColon)
+        })
+        .map(|token| token.token.to_string())
+        .collect();
+    Ok(QueryFacts { normalized: words.join(" "), tables, parameters })
+}
+
+fn syntax(line: usize, column: usize, message: String) -> QueryProblem {
+    QueryProblem { fault: QueryFault::Syntax, line, column, length: 1, message, hint: None }
+}
+
+pub(super) fn position(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(1).max(1)
+}
+
+pub(super) fn at(name: &str, token: &TokenWithSpan) -> Mention {
+    Mention {
+        name: name.to_owned(),
+        line: position(token.span.start.line),
+        column: position(token.span.start.column),
+    }
+}
+
+/// Finds where a name stands as a word of the statement; its start if nowhere.
+fn mention(name: &str, tokens: &[TokenWithSpan]) -> Mention {
+    let is_name = |token: &&TokenWithSpan| match &token.token {
+        Token::Word(word) => word.value.eq_ignore_ascii_case(name),
+        _ => false,
+    };
+    // A table stands behind FROM or JOIN or a comma; the same word elsewhere may be a column.
+    let mut behind_from = false;
+    let mut first = None;
+    for token in tokens {
+        match &token.token {
+            Token::Whitespace(_) => continue,
+            Token::Word(word)
+                if word.value.eq_ignore_ascii_case("from")
+                    || word.value.eq_ignore_ascii_case("join") =>
+            {
+                behind_from = true;
+                continue;
+            }
+            _ => {}
+        }
+        if is_name(&token) {
+            if behind_from {
+                return at(name, token);
+            }
+            first.get_or_insert_with(|| at(name, token));
+        }
+        behind_from = false;
+    }
+    first.unwrap_or_else(|| Mention { name: name.to_owned(), line: 1, column: 1 })
+}
+
+/// The parser keeps the place of an error only as the end of its text.
+pub(super) fn parse_problem(error: &DataFusionError, text: &str) -> QueryProblem {
+    let whole = error.find_root().strip_backtrace();
+    let message = whole
+        .trim_start_matches("SQL error: ")
+        .trim_start_matches("ParserError(\"")
+        .trim_end_matches("\")")
+        .replace("sql parser error: ", "");
+    match message.rsplit_once(" at Line: ") {
+        Some((what, place)) => {
+            let (line, column) = place.split_once(", Column: ").unwrap_or((place, "1"));
+            let number = |text: &str| text.trim().parse().unwrap_or(1);
+            syntax(number(line), number(column), lowered(what))
+        }
+        None => {
+            // The end of the text is where the parser stood.
+            let line = text.lines().count().max(1);
+            let column = text.lines().last().map_or(1, |line| line.chars().count() + 1);
+            syntax(line, column, lowered(&message))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_tables_and_parameters_where_they_stand() {
+        let facts = parse(
+            "-- events\nWITH e AS (SELECT * FROM events WHERE ts >= $interval_start)\n\
+             SELECT e.*, items.name FROM e JOIN items USING (item_id)\nWHERE ts < $interval_end;",
+        )
+        .unwrap();
+        let tables: Vec<_> = facts.tables.iter().map(|t| (t.name.as_str(), t.line)).collect();
+        assert_eq!(tables, [("events", 2), ("items", 3)]);
+        let parameters: Vec<_> = facts.parameters.iter().map(|p| p.name.as_str()).collect();
+        assert_eq!(parameters, ["interval_start", "interval_end"]);
+    }
+
+    #[test]
+    fn layout_and_comments_do_not_count() {
+        let one = parse("SELECT a, b FROM t -- why\n").unwrap().normalized;
+        let other = parse("SELECT a,\n  b\nFROM t;").unwrap().normalized;
+        assert_eq!(one, other);
+        assert_ne!(one, parse("SELECT b, a FROM t").unwrap().normalized);
+    }
+
+    #[test]
+    fn places_syntax_errors() {
+        let problem = parse("SELECT a\nFORM t x y").unwrap_err();
+        assert_eq!(problem.line, 2, "{problem:?}");
+        assert!(parse("SELECT 1; SELECT 2").unwrap_err().message.contains("exactly one"));
+        assert!(parse("SELECT 'open").is_err());
+    }
+}

@@ -1,0 +1,93 @@
+//! Judges a whole project: its files, its queries, and what its parts mean together. Pure: no
+//! target is opened, no data is read, no clock asked.
+//!
+//! A group of rules is a file here, with one function from [`Subject`] to problems.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::pipeline::name::Name;
+use crate::pipeline::step::StepKind;
+use crate::query::analysis::{Analysis, Unchecked, analyse};
+use crate::run::failure::Problem;
+use crate::spec::compile::{Compiled, Project};
+
+/// What rules judge.
+#[derive(Debug, Clone, Copy)]
+pub struct Subject<'a> {
+    /// What could be made of the files.
+    pub project: &'a Project,
+    /// What is known of each pipeline's queries.
+    pub analyses: &'a BTreeMap<Name, Analysis>,
+}
+
+/// Rules by group; each returns its problems in any order.
+const GROUPS: &[fn(&Subject<'_>) -> Vec<Problem>] = &[];
+
+/// A project that was judged.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// What could be made of the files; valid only without errors.
+    pub project: Project,
+    /// What is known of each pipeline's queries.
+    pub analyses: BTreeMap<Name, Analysis>,
+    /// All that is wrong, by file and place.
+    pub problems: Vec<Problem>,
+    /// What was judged and what was not.
+    pub coverage: Coverage,
+}
+
+/// What was judged and what was not.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Coverage {
+    /// Queries in all.
+    pub statements: usize,
+    /// Queries of which all columns and types are known.
+    pub typed: usize,
+    /// What was not judged, and why.
+    pub unchecked: Vec<Unchecked>,
+}
+
+impl Report {
+    /// Problems that stop a run.
+    pub fn errors(&self) -> impl Iterator<Item = &Problem> {
+        self.problems.iter().filter(|problem| problem.is_error())
+    }
+}
+
+/// Judges a project.
+pub async fn validate(compiled: Compiled) -> Report {
+    let Compiled { project, mut problems, broken } = compiled;
+    let mut analyses = BTreeMap::new();
+    for (name, pipeline) in &project.pipelines {
+        analyses.insert(name.clone(), analyse(pipeline).await);
+    }
+    for analysis in analyses.values() {
+        problems.extend(analysis.problems.iter().cloned());
+    }
+    let subject = Subject { project: &project, analyses: &analyses };
+    for check in GROUPS {
+        problems.extend(check(&subject));
+    }
+    Problem::sort(&mut problems);
+    let coverage = coverage(&project, &analyses, &broken);
+    Report { project, analyses, problems, coverage }
+}
+
+fn coverage(
+    project: &Project,
+    analyses: &BTreeMap<Name, Analysis>,
+    broken: &BTreeMap<Name, BTreeSet<String>>,
+) -> Coverage {
+    let mut coverage = Coverage::default();
+    for (name, pipeline) in &project.pipelines {
+        let queries = pipeline.steps.iter().filter(|step| matches!(step.kind, StepKind::Sql(_)));
+        coverage.statements += queries.count() + broken.get(name).map_or(0, BTreeSet::len);
+    }
+    for analysis in analyses.values() {
+        coverage.typed += analysis.tables.len();
+        coverage.unchecked.extend(analysis.unchecked.iter().cloned());
+    }
+    coverage.unchecked.sort();
+    coverage.unchecked.dedup();
+    coverage
+}
