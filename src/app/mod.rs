@@ -6,7 +6,7 @@ mod local;
 mod project;
 mod tables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -15,7 +15,9 @@ pub use crate::adapters::local::LocalTarget;
 use crate::adapters::local::{SystemClock, host_name};
 use crate::pipeline;
 use crate::pipeline::graph::Pipeline;
+use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::nearest::nearest;
+use crate::pipeline::selection::{State, States};
 use crate::pipeline::step::PROJECT_FILE;
 use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
@@ -124,6 +126,17 @@ impl App {
                 Err(problems) => Err(invalid(problems)),
             },
         }
+    }
+
+    /// The steps of a pipeline that are in the states which a selection asks for.
+    pub async fn states(
+        &self,
+        target: &Target,
+        pipeline: &Pipeline,
+        date: LogicalDate,
+        asks: &BTreeSet<State>,
+    ) -> Outcome<States> {
+        crate::engine::states(&target.services, pipeline, date, asks).await
     }
 
     /// Who holds leases: machine, process, and a number that tells apart processes of one id.

@@ -11,6 +11,7 @@ mod rollback;
 mod run;
 mod runs;
 mod sample;
+mod selection;
 mod signals;
 mod tables;
 

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::selection::SelectionArgs;
 use super::signals::{Stop, end_at_once};
 use super::{Ended, error, sample};
 use crate::app::{App, Opening, Target};
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
-use crate::pipeline::nearest::nearest;
 use crate::plan::{Plan, Verdict, plan};
 use crate::report::number::count;
 use crate::run::event::{EventSink, PlannedUnit, RunEvent};
@@ -26,11 +26,12 @@ use crate::run::record::{RunId, Status};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  recctl run daily                        for yesterday
-  recctl run daily --date 2026-03-01      for a day
-  recctl run daily --force                do the day's work again
-  recctl run daily --select interactions  make a table and what it is made from
-  recctl run daily --dry-run              only list what would be done")]
+  recctl run daily                         for yesterday
+  recctl run daily --date 2026-03-01       for a day
+  recctl run daily --force                 do the day's work again
+  recctl run daily --select +interactions  make a table and what it is made from
+  recctl run daily --exclude kind:load     all but what is served
+  recctl run daily --dry-run               only list what would be done")]
 pub struct Args {
     /// The pipeline, as pipelines.yaml names it
     pipeline: String,
@@ -43,9 +44,8 @@ pub struct Args {
     /// Set a variable of pipelines.yaml; may be given several times
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_var)]
     vars: Vec<(String, String)>,
-    /// Only these steps and what they need; several with commas
-    #[arg(long, value_name = "STEP", value_delimiter = ',')]
-    select: Vec<String>,
+    #[command(flatten)]
+    selection: SelectionArgs,
     /// List what would be done and stop
     #[arg(long)]
     dry_run: bool,
@@ -113,12 +113,13 @@ struct Subject {
 async fn find(args: &Args, app: &App) -> Outcome<Subject> {
     let given: BTreeMap<String, String> = args.vars.iter().cloned().collect();
     let pipeline = app.pipeline(&args.pipeline, &given).await?;
-    let pipeline = selected(&pipeline, &args.select)?;
+    let selected = args.selection.of(pipeline)?;
     let target = app.target(if args.dry_run { Opening::Plan } else { Opening::Create }).await?;
     let date = match args.date {
         Some(date) => date,
         None => LogicalDate::new(target.services.clock.now().date_naive()).minus(1),
     };
+    let pipeline = selected.finish(app, &target, date).await?;
     Ok(Subject { pipeline, target, date })
 }
 
@@ -158,21 +159,6 @@ async fn attempt(
         *run = Some(id);
     }
     ended
-}
-
-fn selected(pipeline: &Arc<Pipeline>, names: &[String]) -> Outcome<Arc<Pipeline>> {
-    if names.is_empty() {
-        return Ok(Arc::clone(pipeline));
-    }
-    let whole = Pipeline::clone(pipeline);
-    whole.restricted_to(names).map(Arc::new).map_err(|unknown| {
-        let known: Vec<&str> = pipeline.steps.iter().map(|step| step.name.as_str()).collect();
-        let failure = Failure::new(FailureKind::Usage, format!("unknown step `{unknown}`"));
-        failure.with_hint(match nearest(unknown, known.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
-            None => format!("`{}` has {}", pipeline.name, known.join(", ")),
-        })
-    })
 }
 
 fn listing(plan: &Plan, app: &App) -> String {

@@ -62,7 +62,7 @@ async fn lost(
 ) -> Outcome<BTreeSet<(crate::pipeline::name::Name, Partition)>> {
     let lake = services.query.lake();
     let mut lost = BTreeSet::new();
-    for step in &pipeline.steps {
+    for step in pipeline.all_steps() {
         let name = &step.name;
         match &step.kind {
             StepKind::Sql(_) => {

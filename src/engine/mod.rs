@@ -3,8 +3,10 @@
 mod facts;
 mod lease;
 mod perform;
+mod states;
 
 pub use facts::gather;
+pub use states::states;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use self::lease::Held;
 use self::perform::{Identity, Performer};
 use crate::models::peak_bytes;
 use crate::pipeline::graph::Pipeline;
+use crate::pipeline::name::Name;
 use crate::pipeline::step::StepKind;
 use crate::plan::{Action, Plan, Verdict};
 use crate::ports::Lease;
@@ -133,6 +136,7 @@ impl Run {
             finished: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             failure: None,
+            planned: planned(&plan),
         };
         services.state.put_run(&record).await?;
         announce(&plan, &id, &options, events.as_ref());
@@ -190,6 +194,15 @@ impl Run {
         let seconds = clock.elapsed().as_secs_f64();
         Ok((Finished { id, status, seconds, summary }, failure))
     }
+}
+
+/// How many units of each step a plan does.
+fn planned(plan: &Plan) -> BTreeMap<Name, u64> {
+    let mut planned: BTreeMap<Name, u64> = BTreeMap::new();
+    for action in plan.actions.iter().filter(|action| action.runs()) {
+        *planned.entry(action.step.clone()).or_default() += 1;
+    }
+    planned
 }
 
 /// The unit of an action, for events.

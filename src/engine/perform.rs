@@ -65,13 +65,19 @@ impl Performer {
         &self.made
     }
 
-    /// Takes over what unchanged steps left, for those that come after them.
+    /// Takes over what unchanged and unselected steps left, for those that come after them.
     pub(super) async fn recall(&self, plan: &Plan) -> Outcome<()> {
         let ledger = self.services.state.ledger(&self.pipeline.name).await?;
+        let row_of = |step: &Name, partition: Partition| {
+            ledger.iter().find(|row| row.step == *step && row.partition == partition)
+        };
+        for step in &self.pipeline.unselected {
+            if let Some(row) = row_of(&step.name, Partition::Day(self.date)) {
+                self.made.put_output(&step.name, row.output.clone());
+            }
+        }
         for action in &plan.actions {
-            let found = ledger
-                .iter()
-                .find(|row| row.step == action.step && row.partition == action.partition);
+            let found = row_of(&action.step, action.partition);
             if let (Verdict::Skip(_), Some(row)) = (&action.verdict, found)
                 && action.kind != ActionKind::Sql
             {

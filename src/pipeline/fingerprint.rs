@@ -1,6 +1,6 @@
 //! Fingerprints: what a result was made from, so that unchanged work is not done again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -33,13 +33,16 @@ impl Fingerprint {
 
     /// The first component, in the order of their names, that differs from `other`.
     pub fn first_difference<'a>(&'a self, other: &'a Self) -> Option<&'a str> {
+        self.differences(other).first().copied()
+    }
+
+    /// The components that differ from `other`, in the order of their names.
+    pub fn differences<'a>(&'a self, other: &'a Self) -> BTreeSet<&'a str> {
         let names = self.components.keys().chain(other.components.keys());
-        let mut differing: Vec<&str> = names
+        names
             .filter(|name| self.components.get(*name) != other.components.get(*name))
             .map(String::as_str)
-            .collect();
-        differing.sort_unstable();
-        differing.first().copied()
+            .collect()
     }
 }
 

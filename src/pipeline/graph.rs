@@ -14,6 +14,9 @@ pub struct Pipeline {
     pub name: Name,
     /// Its steps; each comes after all that it needs.
     pub steps: Vec<Step>,
+    /// Steps that a selection left out: they are not carried out, and what they have published is
+    /// read as it is. In the order of `steps`.
+    pub unselected: Vec<Step>,
     /// The sources that its steps read, by name.
     pub sources: BTreeMap<Name, Source>,
     /// Values of the declared variables.
@@ -34,37 +37,41 @@ pub struct Split {
 }
 
 impl Pipeline {
-    /// The step of that name.
+    /// The step of that name, selected or not.
     pub fn step(&self, name: &str) -> Option<&Step> {
-        self.steps.iter().find(|step| step.name.as_str() == name)
+        self.all_steps().find(|step| step.name.as_str() == name)
     }
-}
 
-impl Pipeline {
-    /// The same pipeline with these steps and all that they need. Errors: a name that is no step's.
-    pub fn restricted_to(mut self, names: &[String]) -> Result<Self, &str> {
-        if let Some(unknown) = names.iter().find(|name| self.step(name).is_none()) {
-            return Err(unknown);
-        }
-        let mut wanted: BTreeSet<Name> = BTreeSet::new();
-        // Steps stand after what they need, so one pass from the end finds all.
-        for step in self.steps.iter().rev() {
-            if names.iter().any(|name| *name == step.name.as_str()) {
-                wanted.insert(step.name.clone());
-            }
-            if wanted.contains(&step.name) {
-                wanted.extend(step.needs().into_iter().cloned());
-            }
-        }
-        self.steps.retain(|step| wanted.contains(&step.name));
-        Ok(self)
+    /// The steps that are selected, then those that are not.
+    pub fn all_steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().chain(&self.unselected)
+    }
+
+    /// Whether a step is left out: what it has published is read as it is.
+    pub fn is_unselected(&self, name: &Name) -> bool {
+        self.unselected.iter().any(|step| step.name == *name)
+    }
+
+    /// The same pipeline, of which only these steps are carried out.
+    #[must_use]
+    pub fn restricted_to(mut self, names: &BTreeSet<Name>) -> Self {
+        let (steps, unselected) =
+            self.steps.into_iter().partition(|step| names.contains(&step.name));
+        self.steps = steps;
+        self.unselected.extend::<Vec<Step>>(unselected);
+        self
     }
 }
 
 impl Step {
     /// Names of the steps that this one needs done.
     pub fn needs(&self) -> Vec<&Name> {
-        let mut needs: Vec<&Name> = self.after.iter().collect();
+        self.after.iter().chain(self.reads_from()).collect()
+    }
+
+    /// Names of the steps whose results this one uses.
+    pub fn reads_from(&self) -> Vec<&Name> {
+        let mut needs: Vec<&Name> = Vec::new();
         match &self.kind {
             StepKind::Sql(sql) => {
                 needs.extend(
@@ -156,6 +163,7 @@ mod tests {
             }),
             mentions: Vec::new(),
             after: after.iter().map(|name| Name::new(*name).unwrap()).collect(),
+            tags: Vec::new(),
         }
     }
 

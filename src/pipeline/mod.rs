@@ -10,6 +10,7 @@ pub mod name;
 pub mod nearest;
 pub mod query;
 pub mod schema;
+pub mod selection;
 pub mod source;
 pub mod step;
 pub mod target;

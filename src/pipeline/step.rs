@@ -24,10 +24,26 @@ pub struct Step {
     pub kind: StepKind,
     /// Steps that must be done before, beyond those that it reads from.
     pub after: Vec<Name>,
+    /// Words by which selections find it.
+    pub tags: Vec<String>,
     /// Columns and conditions that the project's file names of the step, and last its own name, and
     /// where, for messages.
     pub mentions: Vec<Mention>,
 }
+
+impl Step {
+    /// The file that says what the step does, relative to the project, if it has one of its own.
+    pub fn file(&self) -> Option<&str> {
+        match &self.kind {
+            StepKind::Sql(sql) => Some(&sql.file),
+            StepKind::Train(train) | StepKind::Tune(train) => Some(&train.file),
+            StepKind::Select(_) | StepKind::Score(_) | StepKind::Load(_) => None,
+        }
+    }
+}
+
+/// The words for the kinds of steps.
+pub const STEP_KINDS: [&str; 6] = ["sql", "train", "tune", "select", "score", "load"];
 
 /// What a step does.
 #[derive(Debug, Clone, PartialEq)]
@@ -170,7 +186,9 @@ pub enum Check {
 /// A model to fit, with or without a search.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TrainStep {
-    /// The job, read from `jobs/`.
+    /// The job's file, relative to the project.
+    pub file: String,
+    /// The job, read from that file.
     pub job: Job,
     /// Which table goes into which channel.
     pub inputs: Vec<Input>,

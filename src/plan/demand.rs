@@ -49,13 +49,22 @@ impl Demand {
     }
 
     /// The demanded partitions of tables that can be made, given which partitions of sources have
-    /// files: those of which every input of their own day is there.
+    /// files: those of which every input of their own day is there. Of tables that are not selected
+    /// those that are published.
     pub fn with_input(
         &self,
         pipeline: &Pipeline,
         has_files: &dyn Fn(&Name, Partition) -> bool,
+        is_published: &dyn Fn(&Name, Partition) -> bool,
     ) -> BTreeSet<(Name, Partition)> {
-        let mut made: BTreeSet<(Name, Partition)> = BTreeSet::new();
+        let mut made: BTreeSet<(Name, Partition)> = self
+            .tables
+            .iter()
+            .filter(|(name, partition)| {
+                pipeline.is_unselected(name) && is_published(name, *partition)
+            })
+            .cloned()
+            .collect();
         for step in &pipeline.steps {
             let StepKind::Sql(sql) = &step.kind else { continue };
             let demanded = self.tables.iter().filter(|(name, _)| *name == step.name);
@@ -79,7 +88,7 @@ impl Demand {
 }
 
 /// The partition of a step's own table for a date.
-fn own_partition(step: &Step, date: LogicalDate) -> Partition {
+pub(super) fn own_partition(step: &Step, date: LogicalDate) -> Partition {
     match &step.kind {
         StepKind::Sql(sql) if !sql.partitioned => Partition::Whole,
         _ => Partition::Day(date),
@@ -134,7 +143,7 @@ pub fn reads_of(
         // Comparing and scoring fit models too, each on what its training step reads.
         StepKind::Select(_) | StepKind::Score(_) => {
             let mut reads: Vec<(Name, Vec<Partition>)> = Vec::new();
-            for other in &pipeline.steps {
+            for other in pipeline.all_steps() {
                 if let StepKind::Train(_) | StepKind::Tune(_) = other.kind {
                     for read in reads_of(pipeline, other, partition, date) {
                         if !reads.contains(&read) {

@@ -27,7 +27,14 @@ pub(super) struct Fingerprints<'a> {
 
 impl<'a> Fingerprints<'a> {
     pub(super) fn new(pipeline: &'a Pipeline, date: LogicalDate, facts: &'a Facts) -> Self {
-        Self { pipeline, date, facts, digests: BTreeMap::new() }
+        // What is not selected is read as it was published.
+        let digests = facts
+            .ledger
+            .iter()
+            .filter(|((step, _), _)| pipeline.is_unselected(step))
+            .map(|(key, row)| (key.clone(), row.fingerprint.digest()))
+            .collect();
+        Self { pipeline, date, facts, digests }
     }
 
     /// The fingerprint of a step's action; those of what it reads must have been asked for before.
@@ -120,6 +127,16 @@ fn columns(source: &Source) -> String {
         format!("Column {{ name: {name:?}, kind: {kind:?}, nullable: {nullable} }}")
     };
     format!("[{}]", source.columns.iter().map(each).collect::<Vec<_>>().join(", "))
+}
+
+/// Whether a component says what a step does, and not what it does it with.
+pub(super) fn is_definition(pipeline: &Pipeline, component: &str) -> bool {
+    let inputs = ["table `", "step `", "files of `"];
+    if let Some(parameter) = component.strip_prefix("parameter `$") {
+        return pipeline.variables.contains_key(parameter.trim_end_matches('`'));
+    }
+    !inputs.iter().any(|input| component.starts_with(input))
+        && !["champion", "partition"].contains(&component)
 }
 
 /// Where a table is published to, and how it lies there.

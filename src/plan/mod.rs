@@ -6,6 +6,7 @@ pub mod demand;
 mod fingerprints;
 pub mod permissions;
 pub mod policy;
+mod unselected;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -108,6 +109,32 @@ impl Action {
     }
 }
 
+impl Plan {
+    /// The steps that have something to do.
+    pub fn stale(&self) -> BTreeSet<Name> {
+        let to_do = self.actions.iter().filter(|a| a.runs() && a.kind != ActionKind::Publish);
+        to_do.map(|action| action.step.clone()).collect()
+    }
+
+    /// The steps whose definition is another than when they were carried out last, or that never
+    /// were.
+    pub fn changed(&self, pipeline: &Pipeline, facts: &Facts) -> BTreeSet<Name> {
+        let is_changed =
+            |action: &Action| match facts.ledger.get(&(action.step.clone(), action.partition)) {
+                Some(row) => {
+                    let differences = action.fingerprint.differences(&row.fingerprint);
+                    differences.into_iter().any(|it| fingerprints::is_definition(pipeline, it))
+                }
+                None => facts.ledger.keys().all(|(step, _)| *step != action.step),
+            };
+        self.actions
+            .iter()
+            .filter(|action| action.kind != ActionKind::Publish && is_changed(action))
+            .map(|action| action.step.clone())
+            .collect()
+    }
+}
+
 /// What planning knows of the world.
 #[derive(Debug, Clone, Default)]
 pub struct Facts {
@@ -121,6 +148,14 @@ pub struct Facts {
     pub champions: BTreeMap<Name, String>,
     /// Do the work of the logical date again even if it is unchanged.
     pub force: bool,
+}
+
+impl Facts {
+    /// Whether a step was carried out for a partition and what it made is still there.
+    fn is_there(&self, step: &Name, partition: Partition) -> bool {
+        let key = (step.clone(), partition);
+        self.ledger.contains_key(&key) && !self.lost.contains(&key)
+    }
 }
 
 /// What is known of a source's files for a partition.
@@ -139,10 +174,13 @@ pub struct ListingFact {
 /// Plans a run. Errors: `Input` if a source has no files for the logical date.
 pub fn plan(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan> {
     let demand = Demand::of(pipeline, date);
-    let with_input = demand.with_input(pipeline, &|source, partition| {
+    let has_files = |source: &Name, partition: Partition| {
         facts.listings.get(&(source.clone(), partition)).is_some_and(|listing| listing.files > 0)
-    });
+    };
+    let with_input = demand
+        .with_input(pipeline, &has_files, &|table, partition| facts.is_there(table, partition));
     refuse_empty(pipeline, date, &demand, facts)?;
+    unselected::refuse_absent(pipeline, date, facts)?;
     let mut planner = Planner {
         pipeline,
         date,
@@ -154,7 +192,8 @@ pub fn plan(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Pl
     };
     planner.tables()?;
     planner.others()?;
-    let notices = gaps(pipeline, date, &demand, &with_input);
+    let mut notices = gaps(pipeline, date, &demand, &with_input);
+    notices.extend(unselected::notices(pipeline, &demand, facts));
     Ok(Plan { pipeline: pipeline.name.clone(), date, actions: planner.actions, notices })
 }
 
@@ -208,7 +247,8 @@ fn gaps(
     with_input: &BTreeSet<(Name, Partition)>,
 ) -> Vec<String> {
     let days = |of: &BTreeSet<(Name, Partition)>| -> BTreeSet<LogicalDate> {
-        of.iter().filter_map(|(_, partition)| partition.date()).filter(|day| *day <= date).collect()
+        let made = of.iter().filter(|(table, _)| !pipeline.is_unselected(table));
+        made.filter_map(|(_, partition)| partition.date()).filter(|day| *day <= date).collect()
     };
     let (wanted, found) = (days(&demand.tables), days(with_input));
     let Some(first) = found.first().copied() else { return Vec::new() };
@@ -259,7 +299,9 @@ impl Planner<'_> {
                 }
                 published.push(self.add(step, ActionKind::Sql, partition)?);
             }
-            self.publish(partition, &published)?;
+            if !published.is_empty() {
+                self.publish(partition, &published)?;
+            }
         }
         Ok(())
     }

@@ -92,6 +92,9 @@ pub struct RunRecord {
     pub version: String,
     /// The first failure.
     pub failure: Option<Failure>,
+    /// How many units of each step it had to do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub planned: BTreeMap<Name, u64>,
 }
 
 /// What became of the rows that a step read. Every row has one fate:

@@ -176,6 +176,9 @@ pub struct StepSpec {
     /// Steps that must be done before, beyond those that it reads from.
     #[serde(default)]
     pub after: Vec<Spanned<String>>,
+    /// Words by which selections find it: `--select tag:nightly`.
+    #[serde(default)]
+    pub tags: Vec<Spanned<String>>,
 }
 
 /// How a table lies in the warehouse.

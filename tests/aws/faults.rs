@@ -61,7 +61,7 @@ async fn throttles_errors_lost_answers_and_short_capacity_change_nothing_of_what
 async fn a_failed_training_tells_why_and_the_next_run_goes_on() {
     let Some(stack) = stack::or_skip() else { return };
     let cloud = cloud(stack).await;
-    let only = run(&["--select", "popularity"]);
+    let only = run(&["--select", "+popularity"]);
     cloud.sagemaker.fail_next(Fault::Failure("AlgorithmError: the disk is full".to_owned()));
     let ran = cloud.run(&only).await.ends_with(1);
     assert!(ran.stderr.contains("failed: the disk is full"), "{}", ran.stderr);

@@ -4,4 +4,5 @@ mod accidents;
 mod accounting;
 mod changes;
 mod online_retail;
+mod selection;
 mod signals;

@@ -6,6 +6,7 @@ use chrono::{DateTime, Utc};
 use recctl::pipeline::graph::Pipeline;
 use recctl::pipeline::interval::{LogicalDate, Partition};
 use recctl::pipeline::name::Name;
+use recctl::pipeline::selection::{Selection, States};
 use recctl::plan::demand::Demand;
 use recctl::plan::{Action, ActionKind, Facts, ListingFact, Plan, Verdict, plan};
 use recctl::run::failure::FailureKind;
@@ -336,4 +337,101 @@ fn an_empty_day_or_feed_is_an_error() {
     assert_eq!(failure.kind, FailureKind::Input);
     insta::assert_snapshot!(failure.message, @"source `items` has no files: looked for `lake/items/all`");
     assert!(failure.hint.unwrap().contains("--var"));
+}
+
+/// The pipeline of which only some steps are carried out.
+fn only(pipeline: &Pipeline, select: &str) -> Pipeline {
+    let selection = Selection::parse(&[select.to_owned()], &[]).unwrap();
+    let steps = selection.of(pipeline, &States::new()).unwrap();
+    pipeline.clone().restricted_to(&steps)
+}
+
+#[test]
+fn what_is_not_selected_is_read_as_it_was_published() {
+    let pipeline = pipeline();
+    let facts = world(&pipeline, "2026-03-01", DATE);
+    let facts = done(facts.clone(), &planned(&pipeline, &facts));
+    let edits = [
+        ("sql/clean.sql", "    quantity,", "    quantity + 0 AS quantity,"),
+        ("sql/labels.sql", "sum(c.quantity)", "max(c.quantity)"),
+    ];
+    let changed = specs::pipeline_with(&edits);
+    let labels = planned(&only(&changed, "labels"), &facts);
+    assert_eq!(
+        to_do(&labels),
+        ["labels 2026-03-08: changed: sql", "publish 2026-03-08: tables were made"],
+        "one day, and not `clean`, which changed too"
+    );
+    assert_eq!(needs(&labels, "labels", DATE), Vec::<String>::new());
+    assert_eq!(
+        labels.notices,
+        ["not selected, so taken as it was made last: `catalogue`, `clean`"]
+    );
+    // What was made of the old `clean` is out of date for a run of all.
+    let facts = done(facts, &labels);
+    let again = planned(&changed, &facts);
+    assert!(to_do(&again).contains(&"labels 2026-03-08: changed: table `clean`".to_owned()));
+    // Without that edit it is not.
+    let again = planned(&specs::pipeline_with(&edits[1..]), &facts);
+    assert_eq!(to_do(&again)[0], "labels 2026-03-01: changed: sql");
+    assert!(to_do(&again).iter().all(|line| !line.starts_with("labels 2026-03-08")));
+}
+
+#[test]
+fn selected_steps_want_of_each_other_what_they_read() {
+    let pipeline = pipeline();
+    let facts = world(&pipeline, "2026-03-01", DATE);
+    let facts = done(facts.clone(), &planned(&pipeline, &facts));
+    let changed = specs::pipeline_with(&[("sql/labels.sql", "sum(c.quantity)", "max(c.quantity)")]);
+    let lines = to_do(&planned(&only(&changed, "labels als"), &facts));
+    assert_eq!(lines.iter().filter(|line| line.starts_with("labels")).count(), 8, "{lines:?}");
+    assert_eq!(lines.last().unwrap(), "als 2026-03-08: changed: table `labels`");
+    let alone = planned(&only(&changed, "als"), &facts);
+    assert_eq!(to_do(&alone), Vec::<String>::new(), "it was made of what is published");
+    assert_eq!(find(&alone, "als", DATE).reads[0].partitions.len(), 8);
+}
+
+#[test]
+fn what_is_neither_selected_nor_there_is_an_error() {
+    let pipeline = pipeline();
+    let facts = world(&pipeline, "2026-03-01", DATE);
+    let refused = |select: &str, facts: &Facts| {
+        let failure = plan(&only(&pipeline, select), day(DATE), facts).unwrap_err();
+        assert_eq!(failure.kind, FailureKind::NotFound);
+        format!("{} ({})", failure.message, failure.hint.unwrap())
+    };
+    insta::assert_snapshot!(refused("labels", &facts), @"`labels` reads `catalogue`, which is not selected and not published (select what it is made from too, with `+labels`)");
+    insta::assert_snapshot!(refused("als", &facts), @"`als` reads `labels`, which is not selected and not published for 2026-03-08 (select what it is made from too, with `+als`)");
+    insta::assert_snapshot!(refused("serve", &facts), @"`serve` uses `lists`, which is not selected and not there for 2026-03-08 (select what it is made from too, with `+serve`)");
+    let mut facts = done(facts.clone(), &planned(&pipeline, &facts));
+    facts.lost.insert((name("catalogue"), Partition::Whole));
+    insta::assert_snapshot!(refused("labels", &facts), @"`labels` reads `catalogue`, which is not selected and not published (select what it is made from too, with `+labels`)");
+    facts.lost =
+        [(name("labels"), part("2026-03-04")), (name("labels"), part("2026-03-02"))].into();
+    let als = planned(&only(&pipeline, "als"), &facts);
+    assert_eq!(find(&als, "als", DATE).reads[0].partitions.len(), 6);
+    insta::assert_snapshot!(als.notices.join("\n"), @"
+    not selected, so taken as it was made last: `labels`
+    `labels` is not selected and not published for 2 days in 2026-03-02 … 2026-03-04: what reads it goes on without
+    ");
+}
+
+#[test]
+fn what_changed_and_what_is_stale() {
+    let base = pipeline();
+    let facts = world(&base, "2026-03-01", DATE);
+    let mut facts = done(facts.clone(), &planned(&base, &facts));
+    let told = |pipeline: &Pipeline, facts: &Facts| {
+        let plan = planned(pipeline, facts);
+        let names =
+            |steps: BTreeSet<Name>| steps.iter().map(Name::as_str).collect::<Vec<_>>().join(" ");
+        (names(plan.changed(pipeline, facts)), names(plan.stale()))
+    };
+    assert_eq!(told(&base, &facts), (String::new(), String::new()));
+    let changed = specs::pipeline_with(&[("jobs/als.yaml", "iterations: 10", "iterations: 11")]);
+    let (changed, stale) = told(&changed, &facts);
+    assert_eq!((&*changed, &*stale), ("als", "als best lists serve"));
+    facts.ledger.retain(|(step, _), _| step.as_str() != "weekly");
+    facts.lost.insert((name("clean"), part("2026-03-04")));
+    assert_eq!(told(&base, &facts), ("weekly".to_owned(), "clean weekly".to_owned()));
 }

@@ -248,15 +248,16 @@ impl Compiler<'_> {
             let after =
                 step.value.after.iter().filter_map(|after| self.step_ref(after, &[])).collect();
             let kind = self.kind(name, step);
+            let tags = self.tags(&step.value);
             if let (Some(valid), Some(kind), false) = (valid, kind, taken) {
                 let mentions = mentions(name, &step.value);
-                steps.push(Step { name: valid, kind, after, mentions });
+                steps.push(Step { name: valid, kind, after, tags, mentions });
             }
         }
         let steps = self.ordered(steps, spec);
         self.check_partitions(&steps, spec);
         let (sources, variables) = (self.sources.clone(), self.variables.clone());
-        Pipeline { name, steps, sources, variables, split }
+        Pipeline { name, steps, unselected: Vec::new(), sources, variables, split }
     }
 
     /// Puts steps into order. Those that stand in a circle are left out, each circle told once.
@@ -275,6 +276,19 @@ impl Compiler<'_> {
             }
             steps.retain(|step| !path.contains(&step.name));
         }
+    }
+
+    /// Words that selections can be written with.
+    fn tags(&mut self, step: &StepSpec) -> Vec<String> {
+        for tag in &step.tags {
+            let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-.".contains(c);
+            if tag.value.is_empty() || !tag.value.chars().all(plain) {
+                let message = format!("`{}` is not a valid tag", tag.value);
+                let hint = "expected lower-case letters, digits, `_`, `-` or `.`".to_owned();
+                self.problems.at(Rule::InvalidValue, PROJECT_FILE, tag, message, Some(hint));
+            }
+        }
+        step.tags.iter().map(|tag| tag.value.clone()).collect()
     }
 
     fn split(&mut self, spec: &PipelineSpec) -> Split {
@@ -471,7 +485,7 @@ impl Compiler<'_> {
             self.problems.at(Rule::Tuning, PROJECT_FILE, file, message, None);
             return None;
         }
-        Some(TrainStep { job, inputs })
+        Some(TrainStep { file: file.value.clone(), job, inputs })
     }
 
     fn file(&mut self, file: &Spanned<String>) -> Option<String> {
