@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::fingerprint::Meaning;
 use super::job::Job;
 use super::name::Name;
 use super::query::Mention;
@@ -85,6 +86,8 @@ pub struct SqlStep {
     pub text: String,
     /// The query with comments and layout taken away, so that those do not count as a change.
     pub normalized: String,
+    /// What the query means however it is written, where that is known: it takes types to say.
+    pub meaning: Option<Meaning>,
     /// The tables and sources that the query names.
     pub reads: Vec<Read>,
     /// Whether the table has one partition a day, in the column `dt`.

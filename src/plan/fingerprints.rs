@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::demand::source_reads;
 use super::{Facts, TableRead};
-use crate::pipeline::fingerprint::Fingerprint;
+use crate::pipeline::fingerprint::{Fingerprint, SQL};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
@@ -77,7 +77,10 @@ impl<'a> Fingerprints<'a> {
                 fingerprint = fingerprint.with(&format!("step `{need}`"), digest);
             }
         }
-        self.digests.insert((step.name.clone(), partition), fingerprint.digest());
+        let key = (step.name.clone(), partition);
+        let fingerprint =
+            fingerprint.or_kept(self.facts.ledger.get(&key).map(|row| &row.fingerprint));
+        self.digests.insert(key, fingerprint.digest());
         Ok(fingerprint)
     }
 
@@ -89,7 +92,8 @@ impl<'a> Fingerprints<'a> {
         partition: Partition,
     ) -> Fingerprint {
         let mut fingerprint = fingerprint
-            .with("sql", &sql.normalized)
+            .with(SQL, &sql.normalized)
+            .meaning(sql.meaning.clone())
             .with("partition", partition.key())
             .with("checks", format!("{:?} {:?}", sql.checks, sql.unique_key))
             .with("publish", published(sql.warehouse.as_ref()));

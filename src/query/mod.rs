@@ -7,6 +7,7 @@ pub mod checks;
 pub mod content_hash;
 pub mod lake;
 pub mod lineage;
+pub mod meaning;
 pub mod published;
 pub mod raw;
 pub mod scan;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::pipeline::graph::Pipeline;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::StepKind;
 use crate::query::analysis::{Analysis, Unchecked, analyse};
@@ -56,13 +57,18 @@ impl Report {
 
 /// Judges a project.
 pub async fn validate(compiled: Compiled) -> Report {
-    let Compiled { project, mut problems, broken } = compiled;
+    let Compiled { mut project, mut problems, broken } = compiled;
     let mut analyses = BTreeMap::new();
     for (name, pipeline) in &project.pipelines {
         analyses.insert(name.clone(), analyse(pipeline).await);
     }
     for analysis in analyses.values() {
         problems.extend(analysis.problems.iter().cloned());
+    }
+    for (name, pipeline) in &mut project.pipelines {
+        if let Some(analysis) = analyses.get(name) {
+            keep_meanings(pipeline, analysis);
+        }
     }
     let subject = Subject { project: &project, analyses: &analyses };
     for check in GROUPS {
@@ -71,6 +77,15 @@ pub async fn validate(compiled: Compiled) -> Report {
     Problem::sort(&mut problems);
     let coverage = coverage(&project, &analyses, &broken);
     Report { project, analyses, problems, coverage }
+}
+
+/// Tells each step what its query means, now that it could be typed.
+fn keep_meanings(pipeline: &mut Pipeline, analysis: &Analysis) {
+    for step in &mut pipeline.steps {
+        if let StepKind::Sql(sql) = &mut step.kind {
+            sql.meaning = analysis.tables.get(&step.name).and_then(|table| table.meaning.clone());
+        }
+    }
 }
 
 fn coverage(

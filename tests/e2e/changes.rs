@@ -63,6 +63,14 @@ fn a_comment_or_layout_is_no_change() {
         "FROM session_events WHERE",
     );
     assert_eq!(dry_run(&sandbox), unchanged);
+    // Nor is another name inside of the query.
+    for file in ["sql/daily/session_events.sql", "sql/daily/user_profiles.sql"] {
+        let path = sandbox.project().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let written = format!("SELECT renamed.* FROM (\n{}\n) AS renamed", text.trim_end());
+        std::fs::write(&path, written).unwrap();
+    }
+    assert_eq!(dry_run(&sandbox), unchanged);
     insta::assert_snapshot!(unchanged, @"nothing to do: 51 units unchanged");
 }
 

@@ -18,10 +18,12 @@ use datafusion::prelude::SessionContext;
 
 pub use self::planning::{parameters, plan};
 pub use self::statement::parse;
+use super::meaning::meaning;
 use super::published::table_schema;
 use super::raw::source_schema;
 use super::session::config;
 use super::write::stored_schema;
+use crate::pipeline::fingerprint::Meaning;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::lists::{FALLBACK, ListType, RECOMMENDATIONS};
@@ -54,6 +56,8 @@ pub struct TableAnalysis {
     /// The query's plan, as written: not optimised, types not adjusted, parameters filled in. Each
     /// scan has the name of the table or source that it reads.
     pub plan: LogicalPlan,
+    /// What the query means however it is written, with its parameters left open.
+    pub meaning: Option<Meaning>,
 }
 
 /// Something that could not be judged.
@@ -159,11 +163,13 @@ async fn table(
     }
     let state = context.state();
     let plan = state.create_logical_plan(&sql.text).await.map_err(explained)?;
+    let types = values.iter().map(|(name, value)| (name.clone(), value.data_type())).collect();
+    let meaning = meaning(&state, plan.clone(), &types);
     let plan = planning::filled(plan, values).map_err(explained)?;
     // What optimising finds would be found by a run.
     let optimised = state.optimize(&plan).map_err(explained)?;
     let made = optimised.schema().inner();
     let problems = columns::special(sql, made);
     let schema = table_schema(&stored_schema(made, partition), sql.partitioned);
-    Ok((TableAnalysis { schema, plan }, problems))
+    Ok((TableAnalysis { schema, plan, meaning }, problems))
 }

@@ -141,6 +141,7 @@ impl Compiler<'_> {
             file: file.value.clone(),
             text,
             normalized: facts.normalized,
+            meaning: None,
             reads,
             partitioned,
             unique_key: spec
