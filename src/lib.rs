@@ -16,6 +16,8 @@ pub mod plan;
 
 pub mod validate;
 
+pub mod testing;
+
 pub mod steps;
 
 pub mod models;

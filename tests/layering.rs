@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The layers from top to bottom; modules of one line do not know each other.
-const LAYERS: [&[&str]; 13] = [
+const LAYERS: [&[&str]; 14] = [
     &["cli"],
     &["app"],
     &["settings"],
     &["engine", "report"],
     &["plan"],
     &["validate"],
+    &["testing"],
     &["steps"],
     &["models", "query", "sample"],
     &["adapters"],

@@ -5,6 +5,7 @@ mod doctor;
 mod local;
 mod project;
 mod tables;
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -31,6 +32,7 @@ use crate::spec::compile::Project;
 use crate::steps::context::Services;
 
 pub use tables::open_tables;
+pub use tests::{Suite, typed};
 
 /// Everything that subcommands work with.
 pub struct App {

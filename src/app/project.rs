@@ -42,7 +42,7 @@ impl App {
 
 /// Files below a folder of the project, by path relative to the project, in order. What cannot be
 /// listed is empty: a missing folder is no mistake.
-fn files_below(project: &Path, folder: &str) -> Vec<String> {
+pub(super) fn files_below(project: &Path, folder: &str) -> Vec<String> {
     let mut found = Vec::new();
     let Ok(entries) = std::fs::read_dir(project.join(folder)) else { return found };
     for entry in entries.flatten() {

@@ -13,7 +13,9 @@ mod runs;
 mod sample;
 mod selection;
 mod signals;
+mod stdout;
 mod tables;
+mod test;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -52,6 +54,7 @@ enum Command {
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
+    Test(test::Args),
     Doctor(doctor::Args),
     Iam(iam::Args),
     Completions(completions::Args),
@@ -84,6 +87,7 @@ pub fn main() -> ExitCode {
         Command::Rollback(args) => block_on(&app, ending_at_once(rollback::run(args, &app))),
         Command::Runs(args) => block_on(&app, ending_at_once(runs::run(args, &app))),
         Command::Tables(args) => block_on(&app, ending_at_once(tables::run(args, &app))),
+        Command::Test(args) => block_on(&app, ending_at_once(test::run(args, &app))),
         Command::Query(args) => block_on(&app, ending_at_once(query::run(args, &app))),
     };
     match ended {

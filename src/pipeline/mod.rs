@@ -14,4 +14,5 @@ pub mod selection;
 pub mod source;
 pub mod step;
 pub mod target;
+pub mod test;
 pub mod variable;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use datafusion::arrow::array::{Array, Int64Array};
+use datafusion::catalog::TableProvider;
 use datafusion::prelude::SessionContext;
 
-use super::published::PublishedTable;
 use super::session::failure_of;
 use crate::pipeline::step::{Check, SqlStep};
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -16,8 +16,26 @@ pub async fn run(
     context: &SessionContext,
     name: &str,
     sql: &SqlStep,
-    staged: PublishedTable,
+    staged: Arc<dyn TableProvider>,
 ) -> Outcome<()> {
+    let broken = broken(context, name, sql, staged).await?;
+    if broken.is_empty() { Ok(()) } else { Err(refusal(name, &broken)) }
+}
+
+/// What is told of a table that does not pass its checks.
+pub fn refusal(name: &str, broken: &[String]) -> Failure {
+    let message = format!("`{name}` does not pass its checks: {}", broken.join("; "));
+    Failure::new(FailureKind::Quality, message)
+        .with_hint("nothing was published; the tables are as they were before")
+}
+
+/// The checks of a step that a table does not hold, each as how many rows break it and how.
+pub async fn broken(
+    context: &SessionContext,
+    name: &str,
+    sql: &SqlStep,
+    table: Arc<dyn TableProvider>,
+) -> Outcome<Vec<String>> {
     let mut conditions: Vec<(String, String)> = Vec::new();
     if !sql.unique_key.is_empty() {
         let columns: Vec<String> = sql.unique_key.iter().map(|column| quote(column)).collect();
@@ -46,12 +64,10 @@ pub async fn run(
         }
     }
     if conditions.is_empty() {
-        return Ok(());
+        return Ok(Vec::new());
     }
     let doing = format!("check `{name}`");
-    context
-        .register_table(CHECKED_TABLE, Arc::new(staged))
-        .map_err(|error| failure_of(error, &doing))?;
+    context.register_table(CHECKED_TABLE, table).map_err(|error| failure_of(error, &doing))?;
     let mut broken = Vec::new();
     for (what, query) in conditions {
         let frame = context.sql(&query).await.map_err(|error| failure_of(error, &doing))?;
@@ -72,12 +88,7 @@ pub async fn run(
             None => broken.push(format!("no answer for: {what}")),
         }
     }
-    if broken.is_empty() {
-        return Ok(());
-    }
-    let message = format!("`{name}` does not pass its checks: {}", broken.join("; "));
-    Err(Failure::new(FailureKind::Quality, message)
-        .with_hint("nothing was published; the tables are as they were before"))
+    Ok(broken)
 }
 
 /// The name under which checks know the table.

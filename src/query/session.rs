@@ -86,16 +86,22 @@ impl QueryEngine {
 
     /// A new session with the lake registered and nothing else.
     pub fn session(&self) -> Outcome<QuerySession> {
-        let pool = Arc::new(PeakRecordingPool::new(Arc::clone(&self.pool)));
         std::fs::create_dir_all(&self.limits.spill).map_err(|error| {
             crate::run::failure::io_failure("create", &self.limits.spill, &error)
         })?;
+        self.session_with(DiskManagerMode::Directories(vec![self.limits.spill.clone()]))
+    }
+
+    /// A new session for rows that are in memory: nothing is spilled, no disk is touched.
+    pub fn session_in_memory(&self) -> Outcome<QuerySession> {
+        self.session_with(DiskManagerMode::Disabled)
+    }
+
+    fn session_with(&self, spill: DiskManagerMode) -> Outcome<QuerySession> {
+        let pool = Arc::new(PeakRecordingPool::new(Arc::clone(&self.pool)));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&pool) as Arc<dyn MemoryPool>)
-            .with_disk_manager_builder(
-                DiskManagerBuilder::default()
-                    .with_mode(DiskManagerMode::Directories(vec![self.limits.spill.clone()])),
-            )
+            .with_disk_manager_builder(DiskManagerBuilder::default().with_mode(spill))
             .build_arc()
             .map_err(|error| failure_of(error, "start a query session"))?;
         let url = Url::parse(LAKE_URL).map_err(|error| {

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::array::{
-    Array, BooleanArray, Date32Array, Int64Array, RecordBatch, StringArray,
-};
-use datafusion::arrow::compute::{cast, filter_record_batch};
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::array::{BooleanArray, Int64Array, RecordBatch, StringArray};
+use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
@@ -22,6 +20,7 @@ use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
 use super::content_hash::ContentHash;
+use super::fate::{Fate, check_day, fate_at, fates};
 use super::raw::tally::{Refused, Tally};
 use super::raw::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN};
 use super::session::failure_of;
@@ -222,7 +221,9 @@ impl PartWriter {
             if kept.num_rows() == 0 {
                 continue;
             }
-            self.check_day(&kept)?;
+            if let (Some(date), Some(day)) = (self.destination.partition.date(), self.day) {
+                check_day(&kept, day, date)?;
+            }
             let mut hashed = self.columns.clone();
             hashed.extend(self.day);
             let failed = |e: datafusion::arrow::error::ArrowError| {
@@ -270,42 +271,29 @@ impl PartWriter {
     /// Counts the fates of a batch and returns the rows that are kept.
     fn split(&mut self, batch: RecordBatch) -> Outcome<RecordBatch> {
         let Some(fate) = self.fate else { return Ok(batch) };
-        let internal = |error: datafusion::arrow::error::ArrowError| {
-            Failure::new(FailureKind::Internal, format!("cannot read `{FATE_COLUMN}`: {error}"))
-        };
-        let fates = cast(batch.column(fate), &DataType::Utf8).map_err(internal)?;
-        let Some(fates) = fates.as_any().downcast_ref::<StringArray>() else {
-            return Err(Failure::new(FailureKind::Usage, format!("`{FATE_COLUMN}` is not text")));
-        };
+        let fates = fates(&batch, fate)?;
         let mut keep = Vec::with_capacity(batch.num_rows());
         for row in 0..batch.num_rows() {
-            let text = if fates.is_null(row) { "kept" } else { fates.value(row) };
-            keep.push(text == "kept");
-            match text.split_once(':').map_or((text, ""), |(word, why)| (word, why.trim())) {
-                ("kept", "") => {}
-                ("duplicate", _) => self.written.duplicates += 1,
-                ("filtered", why) if !why.is_empty() => match self.written.filtered.get_mut(why) {
+            let fate = fate_at(&fates, row)?;
+            keep.push(fate == Fate::Kept);
+            match fate {
+                Fate::Kept => {}
+                Fate::Duplicate => self.written.duplicates += 1,
+                Fate::Filtered(why) => match self.written.filtered.get_mut(why) {
                     Some(rows) => *rows += 1,
                     None => {
                         self.written.filtered.insert(why.to_owned(), 1);
                     }
                 },
-                ("quarantined", why) if !why.is_empty() => self.refuse(&batch, row, why)?,
-                _ => {
-                    let failure = Failure::new(
-                        FailureKind::Usage,
-                        format!("unknown fate `{text}` in column `{FATE_COLUMN}`"),
-                    );
-                    return Err(failure.with_hint(
-                        "expected `kept`, `duplicate`, `filtered: <why>` or `quarantined: <why>`",
-                    ));
-                }
+                Fate::Quarantined(why) => self.refuse(&batch, row, why)?,
             }
         }
         if keep.iter().all(|kept| *kept) {
             return Ok(batch);
         }
-        filter_record_batch(&batch, &BooleanArray::from(keep)).map_err(internal)
+        filter_record_batch(&batch, &BooleanArray::from(keep)).map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("cannot split rows by fate: {error}"))
+        })
     }
 
     /// Keeps a row that the query refuses aside, as JSON, with its origin if the query has it.
@@ -335,35 +323,6 @@ impl PartWriter {
             reason: why,
             raw: raw.strip_suffix(b"\n").unwrap_or(&raw),
         })
-    }
-
-    fn check_day(&self, batch: &RecordBatch) -> Outcome<()> {
-        let (Some(date), Some(index)) = (self.destination.partition.date(), self.day) else {
-            return Ok(());
-        };
-        let column = cast(batch.column(index), &DataType::Date32).ok();
-        let days = column.as_ref().and_then(|days| days.as_any().downcast_ref::<Date32Array>());
-        let Some(days) = days else {
-            return Err(Failure::new(FailureKind::Usage, "column `dt` is not a date"));
-        };
-        let wrong = (0..days.len())
-            .find(|row| days.is_null(*row) || days.value(*row) != date.days_since_epoch());
-        match wrong {
-            None => Ok(()),
-            Some(row) => {
-                let found = match days.is_null(row) {
-                    true => "NULL".to_owned(),
-                    false => {
-                        days.value_as_date(row).map_or_else(String::new, |day| day.to_string())
-                    }
-                };
-                let failure = Failure::new(
-                    FailureKind::Quality,
-                    format!("column `dt` holds {found} where every row must hold {date}"),
-                );
-                Err(failure.with_hint("select `$logical_date AS dt`, or filter to the interval"))
-            }
-        }
     }
 }
 

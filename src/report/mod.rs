@@ -16,6 +16,7 @@ pub mod problems;
 pub mod summary;
 pub mod table;
 pub mod terminal;
+pub mod testing;
 pub mod words;
 
 #[cfg(test)]

@@ -52,20 +52,23 @@ pub(super) fn details(
 ) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for (at, problem) in failure.problems.iter().enumerate() {
-        let drawn = read(&problem.file).and_then(|source| drawing(problem, source, look));
-        match drawn {
-            Some(drawing) => {
-                if at > 0 {
-                    lines.push(String::new());
-                }
-                lines.extend(drawing.lines().map(|line| line.trim_end().to_owned()));
-            }
-            None => lines.push(format!("  {}", line(problem))),
+        let drawn = drawn(problem, read, look);
+        if at > 0 && drawn.len() > 1 {
+            lines.push(String::new());
         }
+        lines.extend(drawn);
     }
     lines.extend(failure.hint.as_ref().map(|hint| hinted(hint, look.paint)));
     lines.extend(total(failure));
     lines
+}
+
+/// One place with its source line and a caret, or in one line if the file has no such place.
+pub fn drawn(problem: &Problem, read: &dyn Fn(&str) -> Option<String>, look: Look) -> Vec<String> {
+    match read(&problem.file).and_then(|source| drawing(problem, source, look)) {
+        Some(drawing) => drawing.lines().map(|line| line.trim_end().to_owned()).collect(),
+        None => vec![format!("  {}", line(problem))],
+    }
 }
 
 /// The failure in lines that `grep` and editors understand: `file:line:column: message (hint: …)`

@@ -93,6 +93,62 @@ impl Table {
         all().map(|cells| self.line(cells, &widths)).collect()
     }
 
+    /// The lines with the widest columns cut so that none is longer than `width`. Where even that is
+    /// too wide, the last columns are left out and counted.
+    pub fn fitted(&self, width: usize) -> Vec<String> {
+        let mut fitted = self.clone();
+        let mut widths = fitted.natural();
+        let room = width.saturating_sub(self.indent);
+        let needs = |widths: &[usize]| {
+            widths.iter().sum::<usize>() + self.gap * widths.len().saturating_sub(1)
+        };
+        while needs(&widths) > room {
+            let widest = widths.iter().copied().max().unwrap_or_default();
+            if widest <= NARROWEST {
+                break;
+            }
+            let over = needs(&widths) - room;
+            let next = widths.iter().copied().filter(|it| *it < widest).max().unwrap_or(NARROWEST);
+            let many = widths.iter().filter(|it| **it == widest).count();
+            let cut = (widest - next.max(NARROWEST)).clamp(1, over.div_ceil(many).max(1));
+            widths.iter_mut().filter(|it| **it == widest).for_each(|it| *it -= cut);
+        }
+        let mut kept = widths.len();
+        let note = |hidden: usize| format!("… {hidden} more");
+        while kept > 1 && needs(&widths[..kept]) > room {
+            kept -= 1;
+        }
+        let noted = |kept: usize| self.gap + display_width(&note(widths.len() - kept));
+        while (2..widths.len()).contains(&kept) && needs(&widths[..kept]) + noted(kept) > room {
+            kept -= 1;
+        }
+        let hidden = widths.len() - kept;
+        let cut = |cells: &mut Vec<String>| {
+            cells.truncate(kept);
+            for (cell, width) in cells.iter_mut().zip(&widths) {
+                *cell = clipped(cell, *width);
+            }
+        };
+        cut(&mut fitted.headers);
+        fitted.rows.iter_mut().for_each(cut);
+        if hidden > 0 && !fitted.headers.is_empty() {
+            fitted.headers.push(note(hidden));
+        }
+        fitted.lines()
+    }
+
+    /// The widths of the columns as they are.
+    fn natural(&self) -> Vec<usize> {
+        let mut widths: Vec<usize> = self.headers.iter().map(|head| display_width(head)).collect();
+        for row in &self.rows {
+            widths.resize(widths.len().max(row.len()), 0);
+            for (width, cell) in widths.iter_mut().zip(row) {
+                *width = (*width).max(display_width(cell));
+            }
+        }
+        widths
+    }
+
     fn line(&self, cells: &[String], widths: &[usize]) -> String {
         let mut line = " ".repeat(self.indent);
         for (column, (cell, width)) in cells.iter().zip(widths).enumerate() {
@@ -114,6 +170,41 @@ impl fmt::Display for Table {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.lines().join("\n"))
     }
+}
+
+/// Columns are not cut below this.
+const NARROWEST: usize = 8;
+
+/// The text cut to `width` columns, with `…` where it goes on. Colours are kept.
+pub fn clipped(text: &str, width: usize) -> String {
+    if display_width(text) <= width {
+        return text.to_owned();
+    }
+    let mut cut = String::new();
+    let mut chars = text.chars();
+    let mut coloured = false;
+    while let Some(c) = chars.next() {
+        if c == '\u{1b}' {
+            cut.push(c);
+            for c in chars.by_ref() {
+                cut.push(c);
+                if c == 'm' {
+                    break;
+                }
+            }
+            coloured = true;
+            continue;
+        }
+        if display_width(&format!("{cut}{c}")) >= width {
+            break;
+        }
+        cut.push(c);
+    }
+    cut.push('…');
+    if coloured {
+        cut.push_str("\u{1b}[0m");
+    }
+    cut
 }
 
 /// The text with spaces after it up to `width`.
@@ -196,6 +287,25 @@ mod tests {
           c               y
         ");
         assert_eq!(Table::new(none).to_string(), "");
+    }
+
+    #[test]
+    fn wide_tables_are_cut() {
+        let table = Table::new(["id", "name", "what it says", "more"])
+            .row(["e1", "a long name of something", "a text that is longer than all", "x"])
+            .row(["e2", "short", "b", "y"]);
+        insta::assert_snapshot!(table.fitted(48).join("\n"), @"
+        id  name                what it says        more
+        e1  a long name of so…  a text that is lo…  x
+        e2  short               b                   y
+        ");
+        insta::assert_snapshot!(table.fitted(24).join("\n"), @"
+        id  name      … 2 more
+        e1  a long …
+        e2  short
+        ");
+        assert_eq!(table.fitted(200), table.lines());
+        assert_eq!(display_width(&clipped(&Paint::new(true).red("abcdefghij"), 5)), 5);
     }
 
     #[test]

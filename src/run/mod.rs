@@ -4,3 +4,4 @@ pub mod event;
 pub mod failure;
 pub mod record;
 pub mod rule;
+pub mod testing;

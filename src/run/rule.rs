@@ -118,6 +118,8 @@ rules! {
     OneQuery = "one-query", Error;
     /// a table that is read is a source or made by a step
     UnknownTable = "unknown-table", Error;
+    /// a CTE that a test names is one of the query's
+    UnknownCte = "unknown-cte", Error;
     /// a parameter is built in or declared under `vars`
     UnknownParameter = "unknown-parameter", Error;
     /// a column that is read exists

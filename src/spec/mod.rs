@@ -6,4 +6,5 @@ pub mod places;
 mod problems;
 mod project;
 mod target;
+mod test;
 mod yaml;

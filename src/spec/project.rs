@@ -22,6 +22,9 @@ pub struct ProjectSpec {
     pub sources: Entries<SourceSpec>,
     /// Pipelines.
     pub pipelines: Entries<PipelineSpec>,
+    /// The folder of the unit tests of queries; `tests/` if not said.
+    #[serde(default)]
+    pub tests: Option<Spanned<String>>,
 }
 
 /// Raw input.

@@ -211,8 +211,14 @@ async fn settle(
         ..StepReport::default()
     };
     if !sources.is_empty() {
-        let counts = account(name, sql, tally.rows(), &written, &quarantine)?;
-        report.counts = Some(counts);
+        let counts = RowCounts {
+            read: tally.rows(),
+            kept: written.kept,
+            quarantined: quarantine.rows,
+            filtered: written.filtered_rows(),
+            duplicates: written.duplicates,
+        };
+        report.counts = Some(account(name, sql, counts, written.has_fates)?);
         report.reasons = reasons(&written, &quarantine);
     }
     let now = context.services.clock.now();
@@ -230,7 +236,7 @@ async fn settle(
     let schema = catalog_schema::from_entries(&table.columns)?;
     let query = Arc::clone(&context.services.query);
     let session = query.session()?;
-    let staged = PublishedTable::new(schema, table.by_day, vec![entry.clone()]);
+    let staged = Arc::new(PublishedTable::new(schema, table.by_day, vec![entry.clone()]));
     let (checked, checked_name) = (sql.clone(), name.to_string());
     query
         .compute(
@@ -295,23 +301,15 @@ fn refuse_too_many(
 }
 
 /// Gives every row that was read one fate. Without the column `_fate` what is not in the result was
-/// left out by the query.
-fn account(
+/// left out by the query. Errors: `Quality` if rows were dropped or repeated.
+pub fn account(
     name: &Name,
     sql: &SqlStep,
-    read: u64,
-    written: &Written,
-    quarantine: &FinishedQuarantine,
+    mut counts: RowCounts,
+    has_fates: bool,
 ) -> Outcome<RowCounts> {
-    let mut counts = RowCounts {
-        read,
-        kept: written.kept,
-        quarantined: quarantine.rows,
-        filtered: written.filtered_rows(),
-        duplicates: written.duplicates,
-    };
-    if !written.has_fates {
-        counts.filtered = read.saturating_sub(counts.kept + counts.quarantined);
+    if !has_fates {
+        counts.filtered = counts.read.saturating_sub(counts.kept + counts.quarantined);
     }
     if counts.conserved() {
         return Ok(counts);
@@ -319,7 +317,8 @@ fn account(
     let failure = Failure::new(
         FailureKind::Quality,
         format!(
-            "`{name}` does not account for every row: read {read}, but kept {} + quarantined {} + filtered {} + duplicates {} = {}",
+            "`{name}` does not account for every row: read {}, but kept {} + quarantined {} + filtered {} + duplicates {} = {}",
+            counts.read,
             counts.kept,
             counts.quarantined,
             counts.filtered,

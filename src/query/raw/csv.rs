@@ -114,7 +114,8 @@ pub fn is_open(record: &[u8], delimiter: u8) -> bool {
     quoted
 }
 
-fn split(record: &[u8], delimiter: u8) -> Result<Vec<Cow<'_, str>>, String> {
+/// The fields of a record. An error says why it is malformed.
+pub fn split(record: &[u8], delimiter: u8) -> Result<Vec<Cow<'_, str>>, String> {
     let text = std::str::from_utf8(record).map_err(|error| {
         format!("not UTF-8: invalid byte at column {}", error.valid_up_to() + 1)
     })?;

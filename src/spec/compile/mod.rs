@@ -2,10 +2,12 @@
 
 mod source;
 mod sql;
+mod test;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use self::source::compile_source;
+pub use self::test::compile_tests;
 use super::job;
 use super::problems::Problems;
 use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
@@ -28,6 +30,8 @@ use crate::run::failure::{Problem, Rule};
 const DEFAULT_KEEP: usize = 3;
 /// What a training job may be given.
 const CHANNELS: [&str; 2] = ["train", "segments"];
+/// Where tests are where the project does not say.
+const DEFAULT_TESTS: &str = "tests";
 /// What `split` is where a pipeline does not say.
 const DEFAULT_SPLIT: Split = Split { window: 28, validation: 4, test: 4 };
 
@@ -40,6 +44,8 @@ pub struct Project {
     pub sources: BTreeMap<Name, Source>,
     /// Targets by name; the embedded one is always there.
     pub targets: BTreeMap<String, Target>,
+    /// The folder of the unit tests of queries, relative to the project, without a slash at its end.
+    pub tests: String,
 }
 
 /// What compiling needs of the world.
@@ -80,7 +86,8 @@ impl Compiled {
     fn unreadable(problem: Problem) -> Self {
         let targets = BTreeMap::from([(LOCAL.to_owned(), Target::Local)]);
         let (pipelines, sources) = (BTreeMap::new(), BTreeMap::new());
-        let project = Project { pipelines, sources, targets };
+        let tests = DEFAULT_TESTS.to_owned();
+        let project = Project { pipelines, sources, targets, tests };
         Self { project, problems: vec![problem], broken: BTreeMap::new() }
     }
 }
@@ -142,8 +149,14 @@ pub fn compile(inputs: &Inputs<'_>) -> Compiled {
         pipelines.insert(name, compiled);
     }
     check_services(&spec, &targets, &mut problems);
-    let project = Project { pipelines, sources, targets };
+    let tests = tests_folder(&spec);
+    let project = Project { pipelines, sources, targets, tests };
     Compiled { project, problems: problems.into_sorted(), broken }
+}
+
+fn tests_folder(spec: &ProjectSpec) -> String {
+    let folder = spec.tests.as_ref().map_or(DEFAULT_TESTS, |folder| folder.value.as_str());
+    folder.trim_start_matches("./").trim_end_matches('/').to_owned()
 }
 
 /// A target has to have the services that the pipelines' steps need.
