@@ -18,6 +18,8 @@ pub mod validate;
 
 pub mod testing;
 
+pub mod lineage;
+
 pub mod steps;
 
 pub mod models;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
 /// The layers from top to bottom; modules of one line do not know each other.
-const LAYERS: [&[&str]; 14] = [
+const LAYERS: [&[&str]; 15] = [
     &["cli"],
     &["app"],
     &["settings"],
@@ -12,6 +12,7 @@ const LAYERS: [&[&str]; 14] = [
     &["plan"],
     &["validate"],
     &["testing"],
+    &["lineage"],
     &["steps"],
     &["models", "query", "sample"],
     &["adapters"],
@@ -22,9 +23,10 @@ const LAYERS: [&[&str]; 14] = [
 ];
 
 /// Modules that may use less than all that lies below them.
-const NARROW: [(&str, &[&str]); 6] = [
+const NARROW: [(&str, &[&str]); 7] = [
     ("settings", &["report"]),
-    ("validate", &["query", "spec", "run", "pipeline"]),
+    ("validate", &["lineage", "query", "spec", "run", "pipeline"]),
+    ("lineage", &["steps", "query", "spec", "pipeline"]),
     ("models", &["pipeline"]),
     ("sample", &[]),
     ("adapters", &["ports", "run", "pipeline"]),

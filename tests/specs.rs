@@ -1,5 +1,7 @@
 //! What people get wrong in a project's files, and what they are told.
 
+mod privacy;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;

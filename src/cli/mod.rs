@@ -5,6 +5,7 @@ mod doctor;
 mod error;
 mod iam;
 mod job;
+mod lineage;
 mod query;
 mod recommend;
 mod rollback;
@@ -55,6 +56,7 @@ enum Command {
     Tables(tables::Args),
     Query(query::Args),
     Test(test::Args),
+    Lineage(lineage::Args),
     Doctor(doctor::Args),
     Iam(iam::Args),
     Completions(completions::Args),
@@ -88,6 +90,7 @@ pub fn main() -> ExitCode {
         Command::Runs(args) => block_on(&app, ending_at_once(runs::run(args, &app))),
         Command::Tables(args) => block_on(&app, ending_at_once(tables::run(args, &app))),
         Command::Test(args) => block_on(&app, ending_at_once(test::run(args, &app))),
+        Command::Lineage(args) => block_on(&app, ending_at_once(lineage::run(args, &app))),
         Command::Query(args) => block_on(&app, ending_at_once(query::run(args, &app))),
     };
     match ended {

@@ -160,6 +160,7 @@ mod tests {
                 table: Name::new("t").unwrap(),
                 keep: 1,
                 names: None,
+                allow: Vec::new(),
             }),
             mentions: Vec::new(),
             after: after.iter().map(|name| Name::new(*name).unwrap()).collect(),

@@ -102,6 +102,19 @@ pub struct SqlStep {
     pub schema_change: SchemaChange,
     /// The parameters that the query uses, without the `$`.
     pub parameters: Vec<String>,
+    /// Tags that columns lose here, as the project says.
+    pub untag: Vec<Untag>,
+}
+
+/// Tags that a column of a table does not have, though what it is made from does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Untag {
+    /// The column.
+    pub column: String,
+    /// The tags.
+    pub tags: Vec<String>,
+    /// Why not, for people.
+    pub reason: String,
 }
 
 /// How a table comes into the warehouse.
@@ -250,6 +263,8 @@ pub struct LoadStep {
     pub keep: usize,
     /// Where the names of items are, for people who look a list up.
     pub names: Option<ItemNames>,
+    /// Tags of values that are served on purpose, each with the reason.
+    pub allow: Vec<(String, String)>,
 }
 
 /// Where the names of items are.

@@ -8,6 +8,7 @@ pub mod findings;
 pub mod history;
 pub mod json;
 pub mod level;
+pub mod lineage;
 pub mod log;
 pub mod number;
 pub mod paint;

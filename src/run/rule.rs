@@ -148,6 +148,8 @@ rules! {
     Tuning = "tuning", Error;
     /// a metric's regex captures one number, and an objective is a metric
     Metric = "metric", Error;
+    /// no column tagged `pii` reaches what is served, but for what the project allows with a reason
+    PiiServed = "pii-served", Error;
 }
 
 impl fmt::Display for Rule {

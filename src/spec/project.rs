@@ -173,6 +173,9 @@ pub struct StepSpec {
     /// For `sql`: what must hold before the table becomes visible.
     #[serde(default)]
     pub checks: Option<Spanned<Vec<Spanned<CheckSpec>>>>,
+    /// For `sql`: tags that columns do not have, though what they are made from does.
+    #[serde(default)]
+    pub untag: Option<Spanned<Entries<Spanned<UntagSpec>>>>,
     /// For `train` and `tune`: tables by channel.
     #[serde(default)]
     pub inputs: Option<Spanned<Entries<Spanned<String>>>>,
@@ -182,6 +185,16 @@ pub struct StepSpec {
     /// Words by which selections find it: `--select tag:nightly`.
     #[serde(default)]
     pub tags: Vec<Spanned<String>>,
+}
+
+/// Tags that a column does not have.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UntagSpec {
+    /// The tags.
+    pub tags: Vec<Spanned<String>>,
+    /// Why not.
+    pub reason: Spanned<String>,
 }
 
 /// How a table lies in the warehouse.
@@ -271,6 +284,9 @@ pub struct LoadSpec {
     /// Where the names of items are.
     #[serde(default)]
     pub names: Option<NamesSpec>,
+    /// Tags of values that are served on purpose, each with the reason.
+    #[serde(default)]
+    pub allow: Entries<Spanned<String>>,
 }
 
 /// Where the names of items are.

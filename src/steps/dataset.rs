@@ -42,6 +42,11 @@ impl Content {
     }
 }
 
+/// The columns that a table needs to fill a channel, beside `dt` by which it is cut.
+pub fn channel_columns(channel: &str) -> &'static [&'static str] {
+    Content::of_channel(channel).columns()
+}
+
 /// Writes the rows of a table that lie in `days` for a channel, and returns the folder of the lake,
 /// which ends with `/`. Cutting is by the column `dt`; a table without it is taken whole.
 ///

@@ -3,6 +3,8 @@
 //!
 //! A group of rules is a file here, with one function from [`Subject`] to problems.
 
+mod privacy;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::pipeline::graph::Pipeline;
@@ -22,7 +24,7 @@ pub struct Subject<'a> {
 }
 
 /// Rules by group; each returns its problems in any order.
-const GROUPS: &[fn(&Subject<'_>) -> Vec<Problem>] = &[];
+const GROUPS: &[fn(&Subject<'_>) -> Vec<Problem>] = &[privacy::check];
 
 /// A project that was judged.
 #[derive(Debug, Clone)]

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 14] = [
+const COMMANDS: [&[&str]; 16] = [
     &[],
     &["run"],
     &["sample"],
@@ -12,6 +12,8 @@ const COMMANDS: [&[&str]; 14] = [
     &["runs", "show"],
     &["tables"],
     &["query"],
+    &["test"],
+    &["lineage"],
     &["doctor"],
     &["iam"],
     &["completions"],

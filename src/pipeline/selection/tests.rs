@@ -16,6 +16,7 @@ fn step(name: &str, after: &[&str], tags: &[&str]) -> Step {
             table: Name::new("t").unwrap(),
             keep: 1,
             names: None,
+            allow: Vec::new(),
         }),
         mentions: Vec::new(),
         after: after.iter().map(|name| Name::new(*name).unwrap()).collect(),

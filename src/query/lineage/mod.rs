@@ -24,6 +24,8 @@ pub struct TableLineage {
     pub columns: Vec<ColumnLineage>,
     /// What decides which rows there are. It bears on every column.
     pub rows: Influences,
+    /// What decides on the fate of each row that the query reads, if it says `_fate`. Among `rows` too.
+    pub fate: Option<Influences>,
 }
 
 /// The lineage of one column.
@@ -44,6 +46,7 @@ impl TableLineage {
         Self {
             columns: columns.map(|(name, from)| ColumnLineage { name, from }).collect(),
             rows: relation.rows,
+            fate: None,
         }
     }
 
@@ -51,9 +54,9 @@ impl TableLineage {
     /// `_fate` decides on rows.
     pub fn of_table(plan: &LogicalPlan, visible: &Schema) -> Self {
         let mut whole = Self::of_plan(plan);
-        if let Some(fate) = whole.column(FATE_COLUMN) {
-            let fate = fate.from.clone();
-            whole.rows.add_through(&fate, &Use::new(How::Filter, None));
+        let fate = whole.column(FATE_COLUMN).map(|fate| fate.from.clone());
+        if let Some(fate) = &fate {
+            whole.rows.add_through(fate, &Use::new(How::Filter, None));
         }
         let column = |name: &str| match whole.column(name) {
             Some(column) => column.clone(),
@@ -63,7 +66,7 @@ impl TableLineage {
             },
         };
         let columns = visible.fields().iter().map(|field| column(field.name())).collect();
-        Self { columns, rows: whole.rows }
+        Self { columns, rows: whole.rows, fate }
     }
 
     /// The lineage of a column.

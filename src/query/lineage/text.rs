@@ -52,6 +52,13 @@ impl Statement {
         around.last().map(|piece| piece.text.as_str())
     }
 
+    /// Whether the place is in the list of columns of the outermost query, or of one that it is
+    /// united with.
+    pub fn is_selected(&self, place: Place) -> bool {
+        let around = self.pieces.iter().filter(|p| p.first <= place && place <= p.last);
+        around.last().is_some_and(|piece| piece.outermost)
+    }
+
     /// Where the statement says what a column of its result is, with the text.
     pub fn definition(&self, column: &str) -> Option<(Place, &str)> {
         let named = |piece: &&Piece| {
@@ -280,5 +287,7 @@ GROUP BY visitor, lower(thing)
         assert_eq!(text("gap"), None);
         assert_eq!(text("most").map(|(line, _)| line), Some(12));
         assert_eq!(Statement::new("'open").definition("a"), None);
+        assert!(statement.is_selected(at("e.item AS")));
+        assert!(!statement.is_selected(at("thing)\n")));
     }
 }

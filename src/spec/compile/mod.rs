@@ -2,6 +2,7 @@
 
 mod source;
 mod sql;
+mod tags;
 mod test;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -363,6 +364,7 @@ impl Compiler<'_> {
             ("schema_change", spec.schema_change.as_ref().map(place), kind == "sql"),
             ("reads", spec.reads.as_ref().map(place), kind == "sql"),
             ("checks", spec.checks.as_ref().map(place), kind == "sql"),
+            ("untag", spec.untag.as_ref().map(place), kind == "sql"),
             ("inputs", spec.inputs.as_ref().map(place), kind == "train" || kind == "tune"),
         ] {
             if let Some(place) = places
@@ -456,7 +458,8 @@ impl Compiler<'_> {
             None => None,
         };
         let keep = load.value.keep.as_ref().map_or(DEFAULT_KEEP, |keep| keep.value.max(1));
-        Some(StepKind::Load(LoadStep { from: from?, table: table?, keep, names }))
+        let allow = self.allowed(&load.value.allow);
+        Some(StepKind::Load(LoadStep { from: from?, table: table?, keep, names, allow }))
     }
 
     fn train(
@@ -614,6 +617,9 @@ fn mentions(name: &Spanned<String>, step: &StepSpec) -> Vec<Mention> {
     if let Some(names) = step.load.as_ref().and_then(|load| load.value.names.as_ref()) {
         words.extend([&names.key, &names.column]);
     }
+    let untagged = step.untag.iter().flat_map(|untag| &untag.value.0);
+    words.extend(untagged.map(|(column, _)| column));
+    words.extend(step.load.iter().flat_map(|load| &load.value.allow.0).map(|(tag, _)| tag));
     words.push(name);
     let number = |value: u64| usize::try_from(value).unwrap_or(1).max(1);
     let mention = |word: &Spanned<String>| Mention {

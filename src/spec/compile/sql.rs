@@ -136,6 +136,7 @@ impl Compiler<'_> {
             }
         }
         let layout = self.layout(spec, warehouse);
+        let untag = self.untagged(spec);
         // What is read of a table that nobody knows cannot be judged.
         (!unknown).then(|| SqlStep {
             file: file.value.clone(),
@@ -152,6 +153,7 @@ impl Compiler<'_> {
             warehouse: layout,
             schema_change: spec.schema_change.as_ref().map_or_else(Default::default, |c| c.value),
             parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),
+            untag,
         })
     }
 
