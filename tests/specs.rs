@@ -395,6 +395,22 @@ pub fn base_pipeline(edits: &[(&str, &str)]) -> Pipeline {
     pipeline_with(&edits)
 }
 
+/// The same with its queries typed, so that their meanings are known.
+pub fn typed_with(edits: &[(&str, &str, &str)]) -> (Pipeline, analysis::Analysis) {
+    let mut files = base();
+    for (file, right, wrong) in edits {
+        edit(&mut files, file, right, wrong);
+    }
+    let read = |path: &str| Ok(files[path].clone());
+    let (list, given) = (|_: &str| Vec::new(), BTreeMap::new());
+    let inputs = Inputs { read: &read, list: &list, analyze: &analysis::parse, given: &given };
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let mut report = runtime.block_on(validate(compile(&inputs)));
+    let problems: Vec<_> = report.errors().collect();
+    assert!(problems.is_empty(), "{problems:?}");
+    (report.project.pipelines.remove("shop").unwrap(), report.analyses.remove("shop").unwrap())
+}
+
 /// The base project's pipeline, with pieces of its files replaced.
 pub fn pipeline_with(edits: &[(&str, &str, &str)]) -> Pipeline {
     let mut files = base();

@@ -1,5 +1,6 @@
 //! The composition root: from settings to services. The only place that knows adapters.
 
+mod against;
 mod aws;
 mod doctor;
 mod local;
@@ -31,6 +32,7 @@ use crate::settings::{Metrics, Settings};
 use crate::spec::compile::Project;
 use crate::steps::context::Services;
 
+pub use against::is_run;
 pub use tables::open_tables;
 pub use tests::{Suite, typed};
 
@@ -138,7 +140,14 @@ impl App {
         date: LogicalDate,
         asks: &BTreeSet<State>,
     ) -> Outcome<States> {
-        crate::engine::states(&target.services, pipeline, date, asks).await
+        let mut states = crate::engine::states(&target.services, pipeline, date, asks).await?;
+        for state in asks {
+            if let State::Changed(Some(reference)) = state {
+                let comparison = self.against(reference, pipeline, Some(target)).await?;
+                states.insert(state.clone(), comparison.changed());
+            }
+        }
+        Ok(states)
     }
 
     /// Who holds leases: machine, process, and a number that tells apart processes of one id.

@@ -46,6 +46,9 @@ pub struct Args {
     vars: Vec<(String, String)>,
     #[command(flatten)]
     selection: SelectionArgs,
+    /// With --dry-run: show what changed since a git revision or a run, by its id
+    #[arg(long, value_name = "REVISION", requires = "dry_run")]
+    against: Option<String>,
     /// List what would be done and stop
     #[arg(long)]
     dry_run: bool,
@@ -64,6 +67,10 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     if args.dry_run {
         let _listening = end_at_once()?;
         let subject = find(&args, app).await?;
+        if let Some(against) = &args.against {
+            let Subject { pipeline, target, date } = &subject;
+            return super::against::show(against, pipeline, Some(target), *date, false, app).await;
+        }
         super::print(&listing(&plan_of(&args, &subject).await?, app));
         return Ok(0);
     }

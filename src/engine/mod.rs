@@ -1,5 +1,6 @@
 //! Makes a plan happen: each action once all that it needs is done, a few at a time.
 
+pub mod definition;
 mod facts;
 mod lease;
 mod perform;
@@ -127,6 +128,7 @@ impl Run {
     async fn carry_out(self) -> Outcome<(Finished, Option<Failure>)> {
         let Self { services, pipeline, plan, id, lease, options, events, cancel } = self;
         let clock = std::time::Instant::now();
+        let definition = definition::keep(&services, &pipeline.definition).await?;
         let mut record = RunRecord {
             id: id.clone(),
             pipeline: pipeline.name.clone(),
@@ -136,6 +138,7 @@ impl Run {
             finished: None,
             version: env!("CARGO_PKG_VERSION").to_owned(),
             failure: None,
+            definition: Some(definition),
             planned: planned(&plan),
         };
         services.state.put_run(&record).await?;

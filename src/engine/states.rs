@@ -87,6 +87,7 @@ mod tests {
             finished: None,
             version: String::new(),
             failure: None,
+            definition: None,
             planned: planned.iter().map(|(s, n)| (Name::new(*s).unwrap(), *n)).collect(),
         }
     }

@@ -1,7 +1,9 @@
 //! A pipeline: steps in an order in which every step comes after what it needs.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
+use super::definition::Definition;
 use super::name::Name;
 use super::source::Source;
 use super::step::{ReadFrom, Step, StepKind};
@@ -23,6 +25,8 @@ pub struct Pipeline {
     pub variables: Variables,
     /// What training reads, and how it is split by time.
     pub split: Split,
+    /// What it was compiled from.
+    pub definition: Arc<Definition>,
 }
 
 /// The days that training reads, split by time, oldest first: training, validation, test.
@@ -50,6 +54,15 @@ impl Pipeline {
     /// Whether a step is left out: what it has published is read as it is.
     pub fn is_unselected(&self, name: &Name) -> bool {
         self.unselected.iter().any(|step| step.name == *name)
+    }
+
+    /// The same pipeline with all of its steps selected.
+    #[must_use]
+    pub fn whole(mut self) -> Self {
+        let steps: Vec<Step> = self.steps.drain(..).chain(self.unselected.drain(..)).collect();
+        // Steps of a pipeline stand in no circle, selected or not.
+        self.steps = in_order(steps.clone()).unwrap_or(steps);
+        self
     }
 
     /// The same pipeline, of which only these steps are carried out.

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::demand::source_reads;
+use super::demand::{own_partition, source_reads};
 use super::{Facts, TableRead};
 use crate::pipeline::fingerprint::{Fingerprint, SQL};
 use crate::pipeline::graph::Pipeline;
@@ -131,6 +131,15 @@ fn columns(source: &Source) -> String {
         format!("Column {{ name: {name:?}, kind: {kind:?}, nullable: {nullable} }}")
     };
     format!("[{}]", source.columns.iter().map(each).collect::<Vec<_>>().join(", "))
+}
+
+/// What says what a step does, apart from what it does it with.
+pub(super) fn definition(pipeline: &Pipeline, step: &Step, date: LogicalDate) -> Fingerprint {
+    let facts = Facts::default();
+    let partition = own_partition(step, date);
+    let mut fingerprints = Fingerprints::new(pipeline, date, &facts);
+    // Nothing that a fingerprint is made from can be missing when it reads nothing.
+    fingerprints.of(step, partition, &[]).unwrap_or_default()
 }
 
 /// Whether a component says what a step does, and not what it does it with.

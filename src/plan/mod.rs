@@ -2,6 +2,7 @@
 //!
 //! `recctl plan` shows a plan and `recctl run` carries it out; both see the same value.
 
+pub mod changes;
 pub mod demand;
 mod fingerprints;
 pub mod permissions;

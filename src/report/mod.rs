@@ -3,6 +3,7 @@
 //! Talk goes to standard error; standard output is left to data, which metrics are. All modes are
 //! made from the same events, so that no mode knows more than another.
 
+pub mod changes;
 pub mod emf;
 pub mod findings;
 pub mod history;

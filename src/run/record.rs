@@ -92,6 +92,10 @@ pub struct RunRecord {
     pub version: String,
     /// The first failure.
     pub failure: Option<Failure>,
+    /// The address of the definition that it carried out, in the lake; not known of runs of an older
+    /// recctl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definition: Option<String>,
     /// How many units of each step it had to do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub planned: BTreeMap<Name, u64>,

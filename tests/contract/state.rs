@@ -25,6 +25,7 @@ pub fn run(id: &str, started: i64) -> RunRecord {
         finished: None,
         version: "0.1.0".to_owned(),
         failure: None,
+        definition: Some("2cf2".to_owned()),
         planned: [(name("clean"), 3), (name("labels"), 1)].into(),
     }
 }

@@ -2,6 +2,7 @@
 
 mod accidents;
 mod accounting;
+mod against;
 mod changes;
 mod online_retail;
 mod selection;

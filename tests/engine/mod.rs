@@ -1,5 +1,6 @@
 //! Pieces that the daily run stands on, each by itself.
 
+mod changes;
 mod hashes;
 mod planner;
 mod reader;

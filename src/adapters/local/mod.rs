@@ -5,6 +5,7 @@
 mod catalog;
 mod clock;
 mod doctor;
+mod git;
 mod registry;
 mod serving;
 mod sqlite;
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 pub use catalog::SqliteCatalog;
 pub use clock::{FixedClock, SystemClock};
 pub use doctor::LocalPreflight;
+pub use git::GitRevision;
 pub use registry::SqliteModelRegistry;
 pub use serving::{MAX_ITEM_BYTES, SqliteServingStore};
 pub use state::{SqliteStateStore, host_name};

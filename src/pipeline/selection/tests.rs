@@ -32,6 +32,7 @@ fn pipeline(steps: Vec<Step>) -> Pipeline {
         sources: BTreeMap::new(),
         variables: BTreeMap::new(),
         split: Split { window: 3, validation: 1, test: 1 },
+        definition: Default::default(),
     }
 }
 

@@ -14,8 +14,8 @@ fn written(uses: &Uses<'_>, target: &AwsTarget) -> Vec<String> {
     let registry = target.trainer.as_ref().is_some_and(|trainer| trainer.registry.is_some());
     let folders = [
         ("tables", !uses.tables.is_empty()),
-        // What the catalog notes down.
-        ("_recctl", !uses.tables.is_empty()),
+        // What the catalog notes down, and the definitions of runs.
+        ("_recctl", true),
         ("datasets", has_jobs),
         ("models", has_jobs),
         // What jobs leave.

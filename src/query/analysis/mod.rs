@@ -10,10 +10,12 @@ mod words;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+pub use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::datatypes::{DataType, Field, Schema};
+use datafusion::common::Column;
 use datafusion::datasource::empty::EmptyTable;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 
 pub use self::planning::{parameters, plan};
@@ -139,6 +141,56 @@ fn not_known(sql: &SqlStep, pipeline: &Pipeline, analysis: &Analysis) -> Option<
     })
 }
 
+/// Whether a query makes the same rows as another one did, with the same values in all of its
+/// columns, and at most more columns. Proven by their meaning; `false` says that it is not known.
+pub async fn keeps_columns(
+    (old, before): (&SqlStep, &Schemas),
+    (new, after): (&SqlStep, &Schemas),
+    variables: &Variables,
+) -> bool {
+    let Some(columns) = columns_of(old, before).await else { return false };
+    let was = restricted(old, before, variables, &columns).await;
+    was.is_some() && was == restricted(new, after, variables, &columns).await
+}
+
+/// A session in which what a query reads can be named.
+fn session(sql: &SqlStep, schemas: &Schemas) -> Result<SessionContext, DataFusionError> {
+    let context = SessionContext::new_with_config(config(1));
+    for read in &sql.reads {
+        if let Some(schema) = schemas.get(&read.name) {
+            let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
+            context.register_table(read.name.as_str(), table)?;
+        }
+    }
+    Ok(context)
+}
+
+async fn columns_of(sql: &SqlStep, schemas: &Schemas) -> Option<Vec<String>> {
+    let plan = session(sql, schemas).ok()?.state().create_logical_plan(&sql.text).await.ok()?;
+    Some(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
+}
+
+/// What a query means of which only some columns are asked for.
+async fn restricted(
+    sql: &SqlStep,
+    schemas: &Schemas,
+    variables: &Variables,
+    columns: &[String],
+) -> Option<Meaning> {
+    let state = session(sql, schemas).ok()?.state();
+    let plan = state.create_logical_plan(&sql.text).await.ok()?;
+    let asked = columns.iter().map(|name| {
+        let found = plan.schema().iter().find(|(_, field)| field.name() == name)?;
+        Some(Expr::Column(Column::from(found)))
+    });
+    let asked: Vec<Expr> = asked.collect::<Option<_>>()?;
+    let plan = LogicalPlanBuilder::from(plan).project(asked).ok()?.build().ok()?;
+    let date = LogicalDate::new(chrono::NaiveDate::default());
+    let values = parameters(Partition::Day(date), date, "run", variables);
+    let types = values.iter().map(|(name, value)| (name.clone(), value.data_type())).collect();
+    meaning(&state, plan, &types)
+}
+
 /// Plans a query and returns its table, and what is wrong with its columns.
 async fn table(
     sql: &SqlStep,
@@ -146,13 +198,7 @@ async fn table(
     variables: &Variables,
 ) -> Result<(TableAnalysis, Vec<Problem>), Problem> {
     let explained = |error: DataFusionError| explain::problem(&error, &sql.file, &sql.text);
-    let context = SessionContext::new_with_config(config(1));
-    for read in &sql.reads {
-        if let Some(schema) = schemas.get(&read.name) {
-            let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
-            context.register_table(read.name.as_str(), table).map_err(explained)?;
-        }
-    }
+    let context = session(sql, schemas).map_err(explained)?;
     // Any date does: only types matter here.
     let date = LogicalDate::new(chrono::NaiveDate::default());
     let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };

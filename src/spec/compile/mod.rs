@@ -5,7 +5,9 @@ mod sql;
 mod tags;
 mod test;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use self::source::compile_source;
 pub use self::test::compile_tests;
@@ -14,6 +16,7 @@ use super::problems::Problems;
 use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
 use super::target;
 use super::yaml::{Entries, Spanned, one_of, read};
+use crate::pipeline::definition::Definition;
 use crate::pipeline::graph::{Cycle, Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
 use crate::pipeline::name::{MAX_NAME_LENGTH, Name};
@@ -93,8 +96,23 @@ impl Compiled {
     }
 }
 
-/// Compiles as much of a project as can be.
+/// Compiles as much of a project as can be. Each pipeline keeps the files that were read.
 pub fn compile(inputs: &Inputs<'_>) -> Compiled {
+    let files = RefCell::new(BTreeMap::new());
+    let read = |path: &str| {
+        let text = (inputs.read)(path)?;
+        files.borrow_mut().insert(path.to_owned(), text.clone());
+        Ok(text)
+    };
+    let mut compiled = compile_files(&Inputs { read: &read, ..*inputs });
+    let definition = Arc::new(Definition::new(files.take(), inputs.given.clone()));
+    for pipeline in compiled.project.pipelines.values_mut() {
+        pipeline.definition = Arc::clone(&definition);
+    }
+    compiled
+}
+
+fn compile_files(inputs: &Inputs<'_>) -> Compiled {
     let mut problems = Problems::default();
     let text = match (inputs.read)(PROJECT_FILE) {
         Ok(text) => text,
@@ -271,7 +289,15 @@ impl Compiler<'_> {
         let steps = self.ordered(steps, spec);
         self.check_partitions(&steps, spec);
         let (sources, variables) = (self.sources.clone(), self.variables.clone());
-        Pipeline { name, steps, unselected: Vec::new(), sources, variables, split }
+        Pipeline {
+            name,
+            steps,
+            unselected: Vec::new(),
+            sources,
+            variables,
+            split,
+            definition: Arc::default(),
+        }
     }
 
     /// Puts steps into order. Those that stand in a circle are left out, each circle told once.
