@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 15] = [
 /// Modules that may use less than all that lies below them.
 const NARROW: [(&str, &[&str]); 7] = [
     ("settings", &["report"]),
-    ("validate", &["lineage", "query", "spec", "run", "pipeline"]),
+    ("validate", &["lineage", "models", "query", "ports", "spec", "run", "pipeline"]),
     ("lineage", &["steps", "query", "spec", "pipeline"]),
     ("models", &["pipeline"]),
     ("sample", &[]),

@@ -1,6 +1,7 @@
 //! What people get wrong in a project's files, and what they are told.
 
 mod privacy;
+mod rules;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

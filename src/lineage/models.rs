@@ -9,10 +9,10 @@ use crate::pipeline::graph::Pipeline;
 use crate::pipeline::job::Algorithm;
 use crate::pipeline::lists::{FALLBACK, ListType, RECOMMENDATIONS};
 use crate::pipeline::step::{
-    LoadStep, PARTITION_COLUMN, ScoreStep, SelectStep, Step, StepKind, TrainStep, fallback_table,
+    LoadStep, PARTITION_COLUMN, ScoreStep, SelectStep, Step, StepKind, TrainStep, channel_columns,
+    fallback_table,
 };
 use crate::query::analysis::Analysis;
-use crate::steps::channel_columns;
 
 /// The columns of what a model keeps.
 const USERS: &str = "users";

@@ -226,6 +226,17 @@ pub struct MetricDefinition {
     pub regex: String,
 }
 
+/// The longest that a job may run that says nothing of it.
+pub const MAX_RUNTIME: Duration = Duration::from_secs(6 * 3_600);
+
+/// The metric by which the container says how much memory it held at most.
+pub const PEAK_MEMORY: &str = "memory:peak_bytes";
+
+/// Reads how much memory the container held at most.
+pub fn peak_memory_metric() -> MetricDefinition {
+    MetricDefinition { name: PEAK_MEMORY.to_owned(), regex: r"memory: peak_bytes=(\d+)".to_owned() }
+}
+
 /// What remote jobs run on; what is absent is the target's choice.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Resources {

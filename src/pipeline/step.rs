@@ -96,6 +96,8 @@ pub struct SqlStep {
     pub unique_key: Vec<String>,
     /// What must hold before the table becomes visible.
     pub checks: Vec<Check>,
+    /// The times of its rows, where they are examples to learn from.
+    pub times: Option<Times>,
     /// How the table comes into the warehouse; `None` if it does not.
     pub warehouse: Option<WarehouseLayout>,
     /// What happens where the query's columns no longer fit the published table.
@@ -115,6 +117,16 @@ pub struct Untag {
     pub tags: Vec<String>,
     /// Why not, for people.
     pub reason: String,
+}
+
+/// The times of a row that is an example to learn from; none of a feature may be later than the
+/// label's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Times {
+    /// The column with the label's.
+    pub label: String,
+    /// The columns with the features'.
+    pub features: Vec<String>,
 }
 
 /// How a table comes into the warehouse.
@@ -217,6 +229,14 @@ pub struct Input {
     pub channel: String,
     /// The table.
     pub table: Name,
+}
+
+/// The columns that a table needs to fill a channel, beside `dt` by which it is cut.
+pub fn channel_columns(channel: &str) -> &'static [&'static str] {
+    match channel {
+        "segments" => &["location", "device", "item_id", "weight"],
+        _ => &["user_id", "item_id", "weight"],
+    }
 }
 
 /// A comparison of models.

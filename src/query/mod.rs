@@ -15,5 +15,6 @@ pub mod scan;
 pub mod session;
 pub mod statement;
 mod store_error;
+pub mod time;
 pub mod upload;
 pub mod write;

@@ -150,6 +150,34 @@ rules! {
     Metric = "metric", Error;
     /// no column tagged `pii` reaches what is served, but for what the project allows with a reason
     PiiServed = "pii-served", Error;
+    /// a metric's regex finds a number in what the job prints
+    SampleLog = "sample-log", Error;
+    /// names, ARNs, images, buckets and keys of a target have the form that its services take
+    TargetForm = "target-form", Error;
+    /// names, counts and sizes are within what the services of a target take
+    ServiceLimit = "service-limit", Error;
+    /// what accounts have a quota of is within the usual one
+    ServiceQuota = "service-quota", Warning;
+    /// nothing is paid for that has no effect
+    WastedResource = "wasted-resource", Warning;
+    /// columns have types and names that Glue, Athena and Spectrum know
+    CatalogType = "catalog-type", Error;
+    /// columns that go to Redshift have types that COPY loads
+    WarehouseType = "warehouse-type", Error;
+    /// columns of a merge's key are never NULL
+    NullableKey = "nullable-key", Warning;
+    /// tables that training reads have the columns and types that it needs
+    TrainingColumn = "training-column", Error;
+    /// models that are compared learn from one table
+    Comparison = "comparison", Error;
+    /// lists fit into one item of the serving store
+    ItemSize = "item-size", Warning;
+    /// what models are tested on is not among what they are fitted on
+    SplitOverlap = "split-overlap", Error;
+    /// the rows of a day hold that day only, so that test days hold no training days
+    RollingLabels = "rolling-labels", Warning;
+    /// what a row of training knows is not later than what it is to foretell
+    LabelLeakage = "label-leakage", Error;
 }
 
 impl fmt::Display for Rule {

@@ -34,6 +34,11 @@ struct JobSpec {
     /// How to search.
     #[serde(default)]
     tuning: Option<Spanned<TuningSpec>>,
+    /// Lines such as the job prints, for a program that is not recctl's: every metric has to find a
+    /// number in one of them.
+    #[serde(default)]
+    #[expect(dead_code, reason = "`validate` looks it up with its places")]
+    sample_log: Vec<String>,
     /// What it runs on, where that is not this machine.
     #[serde(default)]
     resources: ResourcesSpec,

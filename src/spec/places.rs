@@ -36,9 +36,10 @@ impl Place {
     }
 }
 
+/// Texts are kept, as files that a step names are known by them; other values are not asked for.
 #[derive(Debug, Clone)]
 enum Node {
-    Leaf,
+    Leaf(String),
     Mapping(Vec<(Spanned<String>, Spanned<Node>)>),
     List(Vec<Spanned<Node>>),
 }
@@ -46,7 +47,7 @@ enum Node {
 impl Places {
     /// Reads the places of a file; none for a text that is not YAML.
     pub fn read(file: &str, text: &str) -> Self {
-        let root = serde_saphyr::from_str(text).unwrap_or(Node::Leaf);
+        let root = serde_saphyr::from_str(text).unwrap_or_default();
         Self { file: file.to_owned(), root }
     }
 
@@ -66,16 +67,31 @@ impl Places {
         self.find(path, true)
     }
 
+    /// The text at the end of a path.
+    pub fn text(&self, path: &[&str]) -> Option<&str> {
+        self.node(path)?.text()
+    }
+
+    /// The texts of a list at the end of a path; empty where there is none.
+    pub fn texts(&self, path: &[&str]) -> Vec<&str> {
+        let items = match self.node(path) {
+            Some(Node::List(items)) => items.as_slice(),
+            Some(Node::Leaf(_) | Node::Mapping(_)) | None => &[],
+        };
+        items.iter().filter_map(|item| item.value.text()).collect()
+    }
+
     /// Whether there is a value at the end of a path.
     pub fn has(&self, path: &[&str]) -> bool {
+        self.node(path).is_some()
+    }
+
+    fn node(&self, path: &[&str]) -> Option<&Node> {
         let mut node = &self.root;
         for part in path {
-            match node.child(part) {
-                Some((_, child)) => node = &child.value,
-                None => return false,
-            }
+            node = &node.child(part)?.1.value;
         }
-        true
+        Some(node)
     }
 
     fn find(&self, path: &[&str], key: bool) -> Place {
@@ -87,7 +103,7 @@ impl Places {
             let own = name.map_or(value, |name| Place::of(name.referenced));
             let is_last = at + 1 == path.len();
             // What is more than one value is pointed at by its name.
-            let is_leaf = matches!(child.value, Node::Leaf);
+            let is_leaf = matches!(child.value, Node::Leaf(_));
             place = if is_last && is_leaf && !key { value } else { own };
             node = &child.value;
         }
@@ -95,10 +111,23 @@ impl Places {
     }
 }
 
+impl Default for Node {
+    fn default() -> Self {
+        Self::Leaf(String::new())
+    }
+}
+
 impl Node {
+    fn text(&self) -> Option<&str> {
+        match self {
+            Self::Leaf(text) => Some(text),
+            Self::Mapping(_) | Self::List(_) => None,
+        }
+    }
+
     fn child(&self, part: &str) -> Option<(Option<&Spanned<String>>, &Spanned<Node>)> {
         match self {
-            Self::Leaf => None,
+            Self::Leaf(_) => None,
             Self::Mapping(entries) => {
                 let found = entries.iter().find(|(name, _)| name.value == part);
                 found.map(|(name, value)| (Some(name), value))
@@ -117,22 +146,22 @@ impl<'de> Deserialize<'de> for Node {
                 f.write_str("any value")
             }
             fn visit_bool<E>(self, _: bool) -> Result<Node, E> {
-                Ok(Node::Leaf)
+                Ok(Node::default())
             }
             fn visit_i64<E>(self, _: i64) -> Result<Node, E> {
-                Ok(Node::Leaf)
+                Ok(Node::default())
             }
             fn visit_u64<E>(self, _: u64) -> Result<Node, E> {
-                Ok(Node::Leaf)
+                Ok(Node::default())
             }
             fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
-                Ok(Node::Leaf)
+                Ok(Node::default())
             }
-            fn visit_str<E>(self, _: &str) -> Result<Node, E> {
-                Ok(Node::Leaf)
+            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
+                Ok(Node::Leaf(text.to_owned()))
             }
             fn visit_unit<E>(self) -> Result<Node, E> {
-                Ok(Node::Leaf)
+                Ok(Node::default())
             }
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Node, A::Error> {
                 let mut entries = Vec::new();

@@ -170,6 +170,10 @@ pub struct StepSpec {
     /// For `sql`: days that are read of a partitioned input, up to and with the step's own.
     #[serde(default)]
     pub reads: Option<Spanned<Entries<Spanned<String>>>>,
+    /// For `sql` whose rows are examples to learn from: the columns with the time of the label and
+    /// with the times of what is known of it, none of which may be later.
+    #[serde(default)]
+    pub times: Option<Spanned<TimesSpec>>,
     /// For `sql`: what must hold before the table becomes visible.
     #[serde(default)]
     pub checks: Option<Spanned<Vec<Spanned<CheckSpec>>>>,
@@ -195,6 +199,16 @@ pub struct UntagSpec {
     pub tags: Vec<Spanned<String>>,
     /// Why not.
     pub reason: Spanned<String>,
+}
+
+/// The times of a row that is an example to learn from.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimesSpec {
+    /// The column with the time of what is to be foretold.
+    pub label: Spanned<String>,
+    /// The columns with the times of what is known.
+    pub features: Vec<Spanned<String>>,
 }
 
 /// How a table lies in the warehouse.

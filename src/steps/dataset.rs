@@ -7,7 +7,7 @@ use super::TableRead;
 use super::context::StepContext;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::interval::{LogicalDate, Partition};
-use crate::pipeline::step::PARTITION_COLUMN;
+use crate::pipeline::step::{PARTITION_COLUMN, channel_columns};
 use crate::query::raw::tally::Tally;
 use crate::query::session::failure_of;
 use crate::query::write::{Destination, write};
@@ -33,18 +33,6 @@ impl Content {
     fn of_channel(channel: &str) -> Self {
         if channel == "segments" { Self::Segments } else { Self::Interactions }
     }
-
-    fn columns(self) -> &'static [&'static str] {
-        match self {
-            Self::Interactions => &["user_id", "item_id", "weight"],
-            Self::Segments => &["location", "device", "item_id", "weight"],
-        }
-    }
-}
-
-/// The columns that a table needs to fill a channel, beside `dt` by which it is cut.
-pub fn channel_columns(channel: &str) -> &'static [&'static str] {
-    Content::of_channel(channel).columns()
 }
 
 /// Writes the rows of a table that lie in `days` for a channel, and returns the folder of the lake,
@@ -62,7 +50,7 @@ pub(super) async fn cut(
     let content = Content::of_channel(channel);
     let (table, entries) = context.entries(read).await?;
     let has_day = table.by_day || table.columns.iter().any(|c| c.name == PARTITION_COLUMN);
-    for column in content.columns() {
+    for column in channel_columns(channel) {
         if !table.columns.iter().any(|known| known.name == *column) {
             let names: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
             let failure = Failure::new(
@@ -90,7 +78,7 @@ pub(super) async fn cut(
     // An earlier run may have died between its files and the marker.
     query.lake().remove_folder(&folder).await?;
     let mut columns: Vec<String> = Vec::new();
-    for column in content.columns() {
+    for column in channel_columns(channel) {
         columns.push(match *column {
             "weight" => "CAST(weight AS DOUBLE) AS weight".to_owned(),
             text => format!("CAST({text} AS VARCHAR) AS {text}"),

@@ -9,19 +9,17 @@ use super::dataset::{Days, cut};
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::graph::Split;
 use crate::pipeline::interval::LogicalDate;
-use crate::pipeline::job::{Hyperparameters, MetricDefinition, OnCancel};
+use crate::pipeline::job::{
+    Hyperparameters, MAX_RUNTIME, OnCancel, PEAK_MEMORY, peak_memory_metric,
+};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{StepKind, TrainStep};
 use crate::ports::{JobKind, JobRequest, JobState};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::ModelRecord;
 
-/// The longest that a job may run.
-pub(super) const MAX_RUNTIME: Duration = Duration::from_secs(6 * 3_600);
 /// How long one look at a job waits for it to end.
 const WAIT: Duration = Duration::from_secs(2);
-/// The metric by which the container says how much memory it held at most.
-const PEAK_MEMORY: &str = "memory:peak_bytes";
 
 /// The split of a window that ends with a date.
 #[derive(Debug, Clone, Copy)]
@@ -138,11 +136,6 @@ pub(super) async fn request(context: &StepContext, fit: &Fit<'_>) -> Outcome<Job
         resources: fit.train.job.resources.clone(),
         name,
     })
-}
-
-/// Reads how much memory the container held at most.
-pub(super) fn peak_memory_metric() -> MetricDefinition {
-    MetricDefinition { name: PEAK_MEMORY.to_owned(), regex: r"memory: peak_bytes=(\d+)".to_owned() }
 }
 
 /// Fits a model of a training step on all days, with given hyperparameters, for serving.

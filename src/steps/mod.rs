@@ -12,7 +12,6 @@ pub mod sql;
 pub mod train;
 pub mod tune;
 
-pub use self::dataset::channel_columns;
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
 

@@ -8,13 +8,10 @@ use serde::{Deserialize, Serialize};
 use super::TableRead;
 use super::context::StepContext;
 use super::dataset::cut;
-use super::fit::{
-    Cuts, MAX_RUNTIME, Ran, count, find, fit_for_serving, job_name, peak_memory_metric, run,
-    train_step,
-};
+use super::fit::{Cuts, Ran, count, find, fit_for_serving, job_name, run, train_step};
 use super::train::{describe, to_value};
 use crate::pipeline::interval::Partition;
-use crate::pipeline::job::MetricDefinition;
+use crate::pipeline::job::{MAX_RUNTIME, MetricDefinition, peak_memory_metric};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{SchemaChange, ScoreStep, StepKind, fallback_table};
 use crate::ports::{FileEntry, JobKind, JobRequest, PartitionEntry, TableEntry};

@@ -3,7 +3,14 @@
 //!
 //! A group of rules is a file here, with one function from [`Subject`] to problems.
 
+mod at;
+mod items;
+mod jobs;
+mod leakage;
+mod metrics;
 mod privacy;
+mod tables;
+mod targets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +20,7 @@ use crate::pipeline::step::StepKind;
 use crate::query::analysis::{Analysis, Unchecked, analyse};
 use crate::run::failure::Problem;
 use crate::spec::compile::{Compiled, Project};
+use crate::spec::places::Places;
 
 /// What rules judge.
 #[derive(Debug, Clone, Copy)]
@@ -21,10 +29,23 @@ pub struct Subject<'a> {
     pub project: &'a Project,
     /// What is known of each pipeline's queries.
     pub analyses: &'a BTreeMap<Name, Analysis>,
+    /// Where values stand in the YAML files, by file.
+    pub places: &'a BTreeMap<String, Places>,
 }
 
 /// Rules by group; each returns its problems in any order.
-const GROUPS: &[fn(&Subject<'_>) -> Vec<Problem>] = &[privacy::check];
+const GROUPS: &[fn(&Subject<'_>) -> Vec<Problem>] = &[
+    targets::check,
+    jobs::check,
+    metrics::check,
+    tables::check,
+    items::check,
+    leakage::check,
+    privacy::check,
+];
+
+/// What the rules of a group could not judge.
+const BLIND: &[fn(&Subject<'_>) -> Vec<Unchecked>] = &[metrics::unchecked, leakage::unchecked];
 
 /// A project that was judged.
 #[derive(Debug, Clone)]
@@ -59,7 +80,7 @@ impl Report {
 
 /// Judges a project.
 pub async fn validate(compiled: Compiled) -> Report {
-    let Compiled { mut project, mut problems, broken } = compiled;
+    let Compiled { mut project, mut problems, broken, places } = compiled;
     let mut analyses = BTreeMap::new();
     for (name, pipeline) in &project.pipelines {
         analyses.insert(name.clone(), analyse(pipeline).await);
@@ -72,12 +93,15 @@ pub async fn validate(compiled: Compiled) -> Report {
             keep_meanings(pipeline, analysis);
         }
     }
-    let subject = Subject { project: &project, analyses: &analyses };
+    let subject = Subject { project: &project, analyses: &analyses, places: &places };
     for check in GROUPS {
         problems.extend(check(&subject));
     }
     Problem::sort(&mut problems);
-    let coverage = coverage(&project, &analyses, &broken);
+    let mut coverage = coverage(&project, &analyses, &broken);
+    coverage.unchecked.extend(BLIND.iter().flat_map(|unchecked| unchecked(&subject)));
+    coverage.unchecked.sort();
+    coverage.unchecked.dedup();
     Report { project, analyses, problems, coverage }
 }
 
@@ -104,7 +128,5 @@ fn coverage(
         coverage.typed += analysis.tables.len();
         coverage.unchecked.extend(analysis.unchecked.iter().cloned());
     }
-    coverage.unchecked.sort();
-    coverage.unchecked.dedup();
     coverage
 }

@@ -87,7 +87,7 @@ pub fn role_problem(text: &str) -> Option<String> {
         }
         (service, _) => {
             let kind = arn.resource.split(['/', ':']).next().unwrap_or_default();
-            Some(format!("`{text}` is the ARN of a `{service}` `{kind}`, expected a role of `iam`"))
+            Some(format!("`{text}` names a `{kind}` of `{service}`, expected a role of `iam`"))
         }
     }
 }
@@ -188,8 +188,8 @@ mod tests {
             ("jobs", "is not an ARN"),
             ("arn:aws:iam::1234:role/jobs", "is not an ARN"),
             ("arn:aws:iam:::role/jobs", "no account"),
-            ("arn:aws:iam::123456789012:user/jobs", "a `iam` `user`"),
-            ("arn:aws:s3:::bucket", "a `s3` `bucket`"),
+            ("arn:aws:iam::123456789012:user/jobs", "a `user` of `iam`"),
+            ("arn:aws:s3:::bucket", "a `bucket` of `s3`"),
             ("arn:aws:iam::123456789012:instance-profile/x", "`instance-profile`"),
         ] {
             let problem = role_problem(text).unwrap();

@@ -22,6 +22,17 @@ pub const NAME_BYTES: usize = 127;
 /// <https://docs.aws.amazon.com/redshift/latest/dg/r_CREATE_TABLE_usage.html>
 pub const MOST_COLUMNS: usize = 1_600;
 
+/// Statements that one batch takes, which is one transaction.
+/// <https://docs.aws.amazon.com/redshift-data/latest/APIReference/API_BatchExecuteStatement.html>
+pub const BATCH: usize = 40;
+
+/// The statements that a load of so many copied tables takes at least: for each a table to copy
+/// into, the COPY, a DELETE and an INSERT; beside them the lock, the ledger, a count of rows, and
+/// where tables are merged a check of their keys.
+pub fn load_statements(copied: usize, merged: bool) -> usize {
+    4 * copied + 3 + usize::from(merged)
+}
+
 /// The type of a warehouse column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RedshiftType {

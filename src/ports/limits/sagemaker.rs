@@ -25,9 +25,10 @@ const MOST_METRICS: usize = 40;
 /// <https://docs.aws.amazon.com/sagemaker/latest/dg/automatic-model-tuning-limits.html>
 const MOST_SEARCH_METRICS: usize = 20;
 const MOST_RANGES: usize = 30;
-/// Trials of a search, and those at once once the quota is raised as far as it goes; same source.
+/// Trials of a search; same source.
 const MOST_TRIALS: u64 = 750;
-const MOST_PARALLEL: usize = 100;
+/// Trials at once where the quota is raised as far as it goes; same source.
+pub const MOST_PARALLEL: usize = 100;
 /// Trials at once where nobody has raised the quota; same source.
 pub const DEFAULT_PARALLEL: usize = 10;
 /// The longest name and regex of a metric.

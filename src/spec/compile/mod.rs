@@ -12,6 +12,7 @@ use std::sync::Arc;
 use self::source::compile_source;
 pub use self::test::compile_tests;
 use super::job;
+use super::places::Places;
 use super::problems::Problems;
 use super::project::{ChampionSpec, PipelineSpec, ProjectSpec, StepSpec};
 use super::target;
@@ -24,8 +25,8 @@ use crate::pipeline::query::{Mention, QueryFacts, QueryFault, QueryProblem};
 use crate::pipeline::source::Source;
 use crate::pipeline::step::{
     ChampionRule, Check, Input, ItemNames, LoadStep, PARTITION_COLUMN, PROJECT_FILE,
-    QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, TrainStep,
-    WarehouseLayout, WarehouseMode, fallback_table,
+    QUARANTINE_TABLE, Read, ReadFrom, ScoreStep, SelectStep, SqlStep, Step, StepKind, Times,
+    TrainStep, WarehouseLayout, WarehouseMode, fallback_table,
 };
 use crate::pipeline::target::{LOCAL, Target};
 use crate::pipeline::variable::{BUILT_IN_PARAMETERS, Variables};
@@ -74,6 +75,8 @@ pub struct Compiled {
     pub problems: Vec<Problem>,
     /// The names of steps that were left out, by pipeline. What refers to them is not at fault.
     pub broken: BTreeMap<Name, BTreeSet<String>>,
+    /// Where values stand in the YAML files that could be read, by file.
+    pub places: BTreeMap<String, Places>,
 }
 
 impl Compiled {
@@ -92,7 +95,7 @@ impl Compiled {
         let (pipelines, sources) = (BTreeMap::new(), BTreeMap::new());
         let tests = DEFAULT_TESTS.to_owned();
         let project = Project { pipelines, sources, targets, tests };
-        Self { project, problems: vec![problem], broken: BTreeMap::new() }
+        Self { project, problems: vec![problem], broken: BTreeMap::new(), places: BTreeMap::new() }
     }
 }
 
@@ -145,6 +148,7 @@ fn compile_files(inputs: &Inputs<'_>) -> Compiled {
     let declared: BTreeSet<String> =
         spec.sources.0.iter().map(|(name, _)| name.value.clone()).collect();
     let (mut pipelines, mut broken) = (BTreeMap::new(), BTreeMap::new());
+    let places = places(inputs, &text, &spec);
     for (name, pipeline) in &spec.pipelines.0 {
         let Some(name) = valid_name(name, &mut problems) else { continue };
         let mut compiler = Compiler {
@@ -170,7 +174,20 @@ fn compile_files(inputs: &Inputs<'_>) -> Compiled {
     check_services(&spec, &targets, &mut problems);
     let tests = tests_folder(&spec);
     let project = Project { pipelines, sources, targets, tests };
-    Compiled { project, problems: problems.into_sorted(), broken }
+    Compiled { project, problems: problems.into_sorted(), broken, places }
+}
+
+/// Where values stand in the project's file and those of its jobs.
+fn places(inputs: &Inputs<'_>, text: &str, spec: &ProjectSpec) -> BTreeMap<String, Places> {
+    let mut places = BTreeMap::from([(PROJECT_FILE.to_owned(), Places::read(PROJECT_FILE, text))]);
+    let steps = spec.pipelines.0.iter().flat_map(|(_, pipeline)| &pipeline.steps.0);
+    for file in steps.filter_map(|(_, step)| step.value.train.as_ref().or(step.value.tune.as_ref()))
+    {
+        if let (false, Ok(text)) = (places.contains_key(&file.value), (inputs.read)(&file.value)) {
+            places.insert(file.value.clone(), Places::read(&file.value, &text));
+        }
+    }
+    places
 }
 
 fn tests_folder(spec: &ProjectSpec) -> String {
@@ -389,6 +406,7 @@ impl Compiler<'_> {
             ("warehouse", spec.warehouse.as_ref().map(place), kind == "sql"),
             ("schema_change", spec.schema_change.as_ref().map(place), kind == "sql"),
             ("reads", spec.reads.as_ref().map(place), kind == "sql"),
+            ("times", spec.times.as_ref().map(place), kind == "sql"),
             ("checks", spec.checks.as_ref().map(place), kind == "sql"),
             ("untag", spec.untag.as_ref().map(place), kind == "sql"),
             ("inputs", spec.inputs.as_ref().map(place), kind == "train" || kind == "tune"),

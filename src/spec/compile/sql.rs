@@ -150,6 +150,10 @@ impl Compiler<'_> {
                 .as_ref()
                 .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
             checks,
+            times: spec.times.as_ref().map(|times| Times {
+                label: times.value.label.value.clone(),
+                features: times.value.features.iter().map(|it| it.value.clone()).collect(),
+            }),
             warehouse: layout,
             schema_change: spec.schema_change.as_ref().map_or_else(Default::default, |c| c.value),
             parameters: facts.parameters.into_iter().map(|parameter| parameter.name).collect(),

@@ -21,13 +21,13 @@ use sha2::{Digest, Sha256};
 use self::files::{preflight, too_long};
 use self::manifest::Manifests;
 use self::sql::{LEDGER, Planned, Purpose, Step, Writer, columns_query, has_day, literal, quoted};
-use self::statements::{BATCH, Cell, Ended, Statements, aborted};
+use self::statements::{Cell, Ended, Statements, aborted};
 use self::table::{Column, Existing, Table, not_by_day};
 use super::AwsSession;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::pipeline::target::RedshiftOptions;
-use crate::ports::limits::redshift::RedshiftType;
+use crate::ports::limits::redshift::{BATCH, RedshiftType};
 use crate::ports::{LoadBatch, LoadOutcome, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 

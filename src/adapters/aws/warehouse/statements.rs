@@ -9,10 +9,6 @@ use super::super::error::failure;
 use crate::pipeline::target::{RedshiftEndpoint, RedshiftOptions};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
-/// Statements that one batch takes.
-/// <https://docs.aws.amazon.com/redshift-data/latest/APIReference/API_BatchExecuteStatement.html>
-pub(super) const BATCH: usize = 40;
-
 /// Bytes that one statement may have: 100 KB.
 /// <https://docs.aws.amazon.com/redshift/latest/mgmt/data-api.html>
 const SQL_BYTES: usize = 100_000;
