@@ -4,4 +4,5 @@ mod container;
 mod exit_codes;
 mod help;
 pub mod iam;
+mod lineage;
 mod streams;

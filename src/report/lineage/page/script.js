@@ -378,6 +378,11 @@
     left = width / 2 - (it.x + it.w / 2) * scale;
     const y = node[1] < 0 ? it.y + Math.min(it.h, tall / scale * 0.8) / 2 : height(node);
     top = tall / 2 - y * scale;
+    // No more emptiness at the drawing's ends than it takes.
+    const within = (at, size, space) =>
+      size * scale > space - 56 ? Math.min(28, Math.max(space - 28 - size * scale, at)) : at;
+    left = within(left, data.width, width);
+    top = within(top, data.height, tall);
     draw();
   }
 
