@@ -1,6 +1,7 @@
 //! Makes a plan happen: each action once all that it needs is done, a few at a time.
 
 pub mod definition;
+mod dispatch;
 mod facts;
 mod lease;
 mod perform;
@@ -13,9 +14,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::dispatch::{Dispatched, Dispatcher};
 use self::lease::Held;
 use self::perform::{Identity, Performer};
 use crate::models::peak_bytes;
@@ -26,7 +27,7 @@ use crate::plan::{Action, Plan, Verdict};
 use crate::ports::Lease;
 use crate::run::event::{EventSink, FinishedUnit, PlannedUnit, RunEvent, RunSummary, Served, Unit};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::{Decision, RunId, RunRecord, Status, StepRecord, StepReport};
+use crate::run::record::{Decision, RunId, RunRecord, Status};
 use crate::steps::context::Services;
 
 /// How a run is carried out.
@@ -152,40 +153,24 @@ impl Run {
             cancel.clone(),
         );
         performer.recall(&plan).await?;
-        let mut dispatcher = Dispatcher {
-            plan: &plan,
-            performer: Arc::new(performer),
-            services: Arc::clone(&services),
-            events,
-            run: id.clone(),
-            states: vec![State::Waiting; plan.actions.len()],
-            units: Vec::new(),
-            failure: None,
-            given_up: false,
-        };
-        let dispatched = dispatcher.dispatch(&options, &cancel).await;
-        // What keeps a run from going on (a state store that is gone, a panic) is its failure too.
-        if let Err(failure) = dispatched {
-            dispatcher.failure.get_or_insert(failure);
-            dispatcher.given_up = true;
-        }
-        let made = Arc::clone(&dispatcher.performer);
-        let done = dispatcher.states.iter().all(|state| *state == State::Done);
-        let status = match &dispatcher.failure {
+        let made = Arc::new(performer);
+        let dispatcher =
+            Dispatcher::new(&pipeline, &plan, &id, Arc::clone(&made), &services, events);
+        let Dispatched { done, units, failure, given_up } =
+            dispatcher.dispatch(&options, &cancel).await;
+        let status = match &failure {
             Some(failure) if failure.kind == FailureKind::Cancelled => Status::Cancelled,
             Some(_) => Status::Failed,
             None if !done => Status::Cancelled,
-            None if dispatcher.units.is_empty() => Status::Unchanged,
+            None if units.is_empty() => Status::Unchanged,
             None => Status::Succeeded,
         };
-        let failure = dispatcher.failure.take();
-        let units = std::mem::take(&mut dispatcher.units);
         record.status = status;
         record.finished = Some(services.clock.now());
         record.failure.clone_from(&failure);
         services.state.put_run(&record).await?;
         // A publication that was given up may yet come to pass: its files are not ours to remove.
-        if !dispatcher.given_up {
+        if !given_up {
             let removed = made.clean_up();
             if !cancel.is_cancelled() {
                 removed.await;
@@ -235,170 +220,6 @@ fn announce(plan: &Plan, id: &RunId, options: &RunOptions, events: &dyn EventSin
         unchanged: plan.actions.len() - to_do.len(),
         to_do,
     });
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Waiting,
-    Running,
-    Done,
-    Failed,
-}
-
-struct Dispatcher<'a> {
-    plan: &'a Plan,
-    performer: Arc<Performer>,
-    services: Arc<Services>,
-    events: Arc<dyn EventSink>,
-    run: RunId,
-    states: Vec<State>,
-    units: Vec<FinishedUnit>,
-    failure: Option<Failure>,
-    /// Whether actions were left to themselves.
-    given_up: bool,
-}
-
-impl Dispatcher<'_> {
-    async fn dispatch(&mut self, options: &RunOptions, cancel: &CancellationToken) -> Outcome<()> {
-        let parallel = options.parallel.max(1);
-        let overdue = async {
-            cancel.cancelled().await;
-            tokio::time::sleep(options.stop_timeout).await;
-        };
-        let mut overdue = std::pin::pin!(overdue);
-        let mut tasks: JoinSet<(usize, f64, Outcome<StepReport>)> = JoinSet::new();
-        for (index, action) in self.plan.actions.iter().enumerate() {
-            if !action.runs() {
-                self.states[index] = State::Done;
-            }
-        }
-        loop {
-            self.fail_downstream().await?;
-            while tasks.len() < parallel && !cancel.is_cancelled() {
-                let Some(index) = self.next_ready() else { break };
-                self.states[index] = State::Running;
-                let action = self.plan.actions[index].clone();
-                self.events.emit(RunEvent::StepStarted { unit: unit_of(&action) });
-                let performer = Arc::clone(&self.performer);
-                tasks.spawn(async move {
-                    let clock = std::time::Instant::now();
-                    let outcome = performer.perform(&action).await;
-                    (index, clock.elapsed().as_secs_f64(), outcome)
-                });
-            }
-            let joined = tokio::select! {
-                biased;
-                joined = tasks.join_next() => joined,
-                () = &mut overdue => return self.give_up(options.stop_timeout).await,
-            };
-            match joined {
-                None => return Ok(()),
-                Some(Ok((index, seconds, outcome))) => self.finish(index, seconds, outcome).await?,
-                Some(Err(error)) => {
-                    let text = format!("a step panicked: {error}");
-                    return Err(Failure::new(FailureKind::Internal, text));
-                }
-            }
-        }
-    }
-
-    /// Ends what would not end in time. Dropping the tasks, which the caller does, cancels them:
-    /// every call of a port may be dropped.
-    async fn give_up(&mut self, after: Duration) -> Outcome<()> {
-        self.given_up = true;
-        for index in 0..self.states.len() {
-            if self.states[index] == State::Running {
-                let text = format!("did not end within {} s of being asked to", after.as_secs());
-                let failure = Failure::new(FailureKind::Cancelled, text);
-                self.finish(index, after.as_secs_f64(), Err(failure)).await?;
-            }
-        }
-        Ok(())
-    }
-
-    /// The first action that may start: actions stand in the order of the plan, oldest day first.
-    fn next_ready(&self) -> Option<usize> {
-        (0..self.states.len()).find(|index| {
-            self.states[*index] == State::Waiting
-                && self.plan.actions[*index]
-                    .needs
-                    .iter()
-                    .all(|need| self.states[*need] == State::Done)
-        })
-    }
-
-    /// Marks what can no longer be done because something that it needs failed.
-    async fn fail_downstream(&mut self) -> Outcome<()> {
-        for index in 0..self.states.len() {
-            let action = &self.plan.actions[index];
-            if self.states[index] == State::Waiting
-                && action.needs.iter().any(|need| self.states[*need] == State::Failed)
-            {
-                self.states[index] = State::Failed;
-                self.end(index, Status::UpstreamFailed, 0.0, StepReport::default(), None).await?;
-            }
-        }
-        Ok(())
-    }
-
-    async fn finish(
-        &mut self,
-        index: usize,
-        seconds: f64,
-        outcome: Outcome<StepReport>,
-    ) -> Outcome<()> {
-        match outcome {
-            Ok(report) => {
-                self.states[index] = State::Done;
-                self.end(index, Status::Succeeded, seconds, report, None).await
-            }
-            Err(failure) => {
-                self.states[index] = State::Failed;
-                let status = match failure.kind {
-                    FailureKind::Cancelled => Status::Cancelled,
-                    _ => Status::Failed,
-                };
-                self.failure.get_or_insert_with(|| failure.clone());
-                self.end(index, status, seconds, StepReport::default(), Some(failure)).await
-            }
-        }
-    }
-
-    async fn end(
-        &mut self,
-        index: usize,
-        status: Status,
-        seconds: f64,
-        report: StepReport,
-        failure: Option<Failure>,
-    ) -> Outcome<()> {
-        let action = &self.plan.actions[index];
-        let finished = self.services.clock.now();
-        #[expect(clippy::cast_possible_truncation, reason = "seconds of a step in milliseconds")]
-        let started = finished - chrono::Duration::milliseconds((seconds * 1_000.0) as i64);
-        let record = StepRecord {
-            run: self.run.clone(),
-            step: action.step.clone(),
-            action: action.kind.word().to_owned(),
-            partition: action.partition,
-            status,
-            started,
-            finished: Some(finished),
-            report: report.clone(),
-            failure: failure.clone(),
-        };
-        self.services.state.put_step(&record).await?;
-        let unit = unit_of(action);
-        self.events.emit(RunEvent::StepFinished {
-            unit: unit.clone(),
-            status,
-            seconds,
-            report: Box::new(report.clone()),
-            failure,
-        });
-        self.units.push(FinishedUnit { unit, status, seconds, report });
-        Ok(())
-    }
 }
 
 async fn summarize(

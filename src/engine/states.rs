@@ -103,6 +103,7 @@ mod tests {
             finished: None,
             report: StepReport::default(),
             failure: None,
+            earlier: Vec::new(),
         }
     }
 

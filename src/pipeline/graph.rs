@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::definition::Definition;
 use super::name::Name;
+use super::retries::RetryPolicy;
 use super::source::Source;
 use super::step::{ReadFrom, Step, StepKind};
 use super::variable::Variables;
@@ -27,6 +28,8 @@ pub struct Pipeline {
     pub split: Split,
     /// What it was compiled from.
     pub definition: Arc<Definition>,
+    /// When failed steps are tried again.
+    pub retries: RetryPolicy,
 }
 
 /// The days that training reads, split by time, oldest first: training, validation, test.

@@ -10,6 +10,7 @@ pub mod lists;
 pub mod name;
 pub mod nearest;
 pub mod query;
+pub mod retries;
 pub mod schema;
 pub mod selection;
 pub mod source;

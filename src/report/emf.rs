@@ -100,6 +100,7 @@ impl State {
             | RunEvent::SampleProgressed { .. }
             | RunEvent::StepStarted { .. }
             | RunEvent::StepProgressed { .. }
+            | RunEvent::StepRetried { .. }
             | RunEvent::TrialFinished { .. } => None,
         }
     }

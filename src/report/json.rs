@@ -56,7 +56,9 @@ fn level(event: &RunEvent) -> Level {
         | RunEvent::StepProgressed { .. } => Level::Debug,
         RunEvent::Noticed { .. } | RunEvent::RunStarted { .. } => Level::Info,
         RunEvent::TrialFinished { result: Ok(_), .. } => Level::Info,
-        RunEvent::TrialFinished { result: Err(_), .. } => Level::Warn,
+        RunEvent::TrialFinished { result: Err(_), .. } | RunEvent::StepRetried { .. } => {
+            Level::Warn
+        }
         RunEvent::StepFinished { status, .. }
         | RunEvent::RunFinished { status, .. }
         | RunEvent::RunExited { status, .. } => Level::of(*status),

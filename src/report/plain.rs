@@ -14,7 +14,7 @@ use super::level::Level;
 use super::number::{count, duration, metric};
 use super::paint::Paint;
 use super::summary::{Closing, closing_lines, plan_lines, status_line};
-use super::words::{headway, outcome, subject, took};
+use super::words::{again, headway, outcome, subject, took};
 use super::{Now, Setup, lock, problems, write_line, writer};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -126,6 +126,11 @@ impl State {
                     ),
                     Err(why) => (Level::Warn, format!("{head} failed: {why} ({hyperparameters})")),
                 }]
+            }
+            RunEvent::StepRetried { unit, attempt, of, wait, failure } => {
+                self.running.remove(&unit);
+                let text = format!("{}: {}", subject(&unit), again(attempt, of, wait, &failure));
+                vec![(Level::Warn, text)]
             }
             RunEvent::StepFinished { unit, status, seconds, report, failure } => {
                 self.running.remove(&unit);

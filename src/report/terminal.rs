@@ -21,7 +21,7 @@ use super::number::{count, duration};
 use super::paint::Paint;
 use super::problems::{Look, details};
 use super::summary::{Closing, closing_lines, plan_lines, status_line};
-use super::words::{day, outcome, subject, took};
+use super::words::{again, day, outcome, subject, took};
 use super::{Now, ReadSource, Setup, lock, write_line, writer};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -122,6 +122,11 @@ impl State {
                     live.trials.get_or_insert_with(Trials::default).end(of, &name, result.ok());
                     live.show(now, paint);
                 }
+            }
+            RunEvent::StepRetried { unit, attempt, of, wait, failure } => {
+                self.running.remove(&unit);
+                let (mark, subject) = (paint.yellow("•"), paint.bold(subject(&unit)));
+                self.talk(&format!("{mark} {subject}: {}", again(attempt, of, wait, &failure)));
             }
             RunEvent::StepFinished { unit, status, seconds, report, failure } => {
                 self.finished(unit, status, seconds, &report, failure, now);

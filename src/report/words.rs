@@ -4,6 +4,7 @@ use super::number::{bytes, count, counted, duration, metric, rate};
 use super::table::clean;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::run::event::{Progress, Unit};
+use crate::run::failure::Failure;
 use crate::run::record::{Status, StepReport};
 
 /// What a unit is called in a sentence: `clean_events 2026-03-01`, or `als` for a whole table.
@@ -86,6 +87,12 @@ pub fn span(days: &[LogicalDate]) -> String {
             format!("{} days {within}{first} … {last}", count(days.len() as u64))
         }
     }
+}
+
+/// That a unit failed and is tried again: `attempt 1 of 3 failed: [transient] …; again in 12 s`.
+pub fn again(attempt: usize, of: u32, wait: f64, failure: &Failure) -> String {
+    let (kind, message, wait) = (failure.kind.word(), &failure.message, duration(wait));
+    format!("attempt {attempt} of {of} failed: [{kind}] {message}; again in {wait}")
 }
 
 /// `in 0.8 s`.

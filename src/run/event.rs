@@ -77,6 +77,19 @@ pub enum RunEvent {
         /// Name of the objective.
         metric: String,
     },
+    /// A unit failed for a reason that may pass, and will be tried again.
+    StepRetried {
+        /// Unit.
+        unit: Unit,
+        /// The attempt that failed, from 1.
+        attempt: usize,
+        /// How many there are at most.
+        of: u32,
+        /// Seconds until the next.
+        wait: f64,
+        /// Why it failed.
+        failure: Failure,
+    },
     /// A unit ended.
     StepFinished {
         /// Unit.

@@ -51,6 +51,23 @@ impl FailureKind {
             Self::Internal => "internal",
         }
     }
+
+    /// Whether the same may go well when it is tried again a little later.
+    pub fn may_pass(self) -> bool {
+        match self {
+            Self::Transient => true,
+            Self::Usage
+            | Self::Input
+            | Self::Quality
+            | Self::Step
+            | Self::NotFound
+            | Self::Denied
+            | Self::Conflict
+            | Self::Exhausted
+            | Self::Cancelled
+            | Self::Internal => false,
+        }
+    }
 }
 
 /// A failure: its kind, what happened, what to do, and the places in files that show it.

@@ -154,6 +154,20 @@ pub struct StepRecord {
     pub report: StepReport,
     /// Why it failed.
     pub failure: Option<Failure>,
+    /// Attempts of the same run before this one, each of which failed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Attempt>,
+}
+
+/// An attempt that failed and was followed by another.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// When it ended.
+    pub ended: DateTime<Utc>,
+    /// How long it took.
+    pub seconds: f64,
+    /// Why it failed.
+    pub failure: Failure,
 }
 
 /// What a step did, as far as it applies.

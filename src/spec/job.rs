@@ -318,7 +318,7 @@ fn resources(file: &str, spec: ResourcesSpec, problems: &mut Problems) -> Resour
 }
 
 /// Reads a whole number of hours, minutes or seconds.
-fn parse_time(text: &str) -> Option<Duration> {
+pub(super) fn parse_time(text: &str) -> Option<Duration> {
     let unit = text.chars().last()?;
     let number: u64 = text.strip_suffix(unit)?.parse().ok()?;
     let seconds = match unit {

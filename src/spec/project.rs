@@ -110,6 +110,9 @@ pub struct PipelineSpec {
     /// The days that training reads and how they are split.
     #[serde(default)]
     pub split: Option<SplitSpec>,
+    /// When failed steps are tried again.
+    #[serde(default)]
+    pub retries: Option<RetryPolicySpec>,
     /// Steps by name.
     pub steps: Entries<Spanned<StepSpec>>,
 }
@@ -189,6 +192,42 @@ pub struct StepSpec {
     /// Words by which selections find it: `--select tag:nightly`.
     #[serde(default)]
     pub tags: Vec<Spanned<String>>,
+    /// When it is tried again after it failed, where that is not as the pipeline says.
+    #[serde(default)]
+    pub retries: Option<RetriesSpec>,
+}
+
+/// When failed steps of a pipeline are tried again.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetryPolicySpec {
+    /// Tries of a step in all, the first among them; 3 if not said.
+    #[serde(default)]
+    pub attempts: Option<Spanned<u32>>,
+    /// The wait after the first failure (`10s`), doubled with each further one.
+    #[serde(default)]
+    pub delay: Option<Spanned<String>>,
+    /// The longest wait (`5m`).
+    #[serde(default)]
+    pub max_delay: Option<Spanned<String>>,
+    /// Retries of all steps of a run together; 20 if not said.
+    #[serde(default)]
+    pub budget: Option<u32>,
+}
+
+/// When a step is tried again after it failed.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RetriesSpec {
+    /// Tries in all, the first among them.
+    #[serde(default)]
+    pub attempts: Option<Spanned<u32>>,
+    /// The wait after the first failure (`10s`), doubled with each further one.
+    #[serde(default)]
+    pub delay: Option<Spanned<String>>,
+    /// The longest wait (`5m`).
+    #[serde(default)]
+    pub max_delay: Option<Spanned<String>>,
 }
 
 /// Tags that a column does not have.

@@ -11,6 +11,7 @@ use super::TableRead;
 use super::context::StepContext;
 use super::score::Scored;
 use super::train::to_value;
+use crate::pipeline::fingerprint::digest;
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::LoadStep;
@@ -41,7 +42,20 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
     let serving = &context.services.serving;
     let table = step.table.as_str();
     let now = context.services.clock.now();
-    let generation = generation(context, table).await?;
+    let work = work(context);
+    let known = serving.generations(table).await?;
+    let of_work: Vec<_> = known.iter().filter(|one| one.generation.ends_with(&work)).collect();
+    // The same lists were loaded whole before: by an attempt whose end was not written down, or for
+    // a definition that is in force again.
+    if let Some(whole) = of_work.iter().filter(|one| one.sealed).max_by_key(|one| &one.generation) {
+        serving.seal_and_flip(table, &whole.generation, whole.items).await?;
+        let note = format!("`{table}` has these lists already, visible now");
+        return finish(context, name, step, &whole.generation, (0, whole.items), note).await;
+    }
+    let generation = match of_work.iter().find(|one| !one.sealed) {
+        Some(begun) => begun.generation.clone(),
+        None => format!("{}{work}", now.format("%Y%m%dT%H%M%S")),
+    };
     let durable = serving.begin(table, &generation, &scored.model, now).await?;
     let mut loader = Loader {
         context,
@@ -71,29 +85,41 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
     }
     let (items, rows) = (loader.items, loader.rows);
     serving.seal_and_flip(table, &generation, items).await?;
-    serving.prune(table, step.keep).await?;
-    let loaded = Loaded { table: table.to_owned(), generation: generation.clone(), items };
+    let note = format!("lists into `{table}`, visible now");
+    finish(context, name, step, &generation, (rows, items), note).await
+}
+
+/// Removes what is too old, and leaves for later runs what is served. Takes rows read and items.
+async fn finish(
+    context: &StepContext,
+    name: &Name,
+    step: &LoadStep,
+    generation: &str,
+    (rows, items): (u64, u64),
+    note: String,
+) -> Outcome<StepReport> {
+    let table = step.table.to_string();
+    context.services.serving.prune(&table, step.keep).await?;
+    let generation = generation.to_owned();
+    let loaded = Loaded { table, generation: generation.clone(), items };
     context.made.put_output(name, to_value(&loaded)?);
     Ok(StepReport {
         rows_in: rows,
         rows_out: items,
         generation: Some(generation),
-        note: Some(format!("lists into `{table}`, visible now")),
+        note: Some(note),
         ..StepReport::default()
     })
 }
 
-/// The generation to load: one of the same work that was begun and not sealed, else a new one.
-/// Forced work is other work.
-async fn generation(context: &StepContext, table: &str) -> Outcome<String> {
-    let work = &context.fingerprint[..8.min(context.fingerprint.len())];
-    let suffix = format!("-{work}");
-    let known = context.services.serving.generations(table).await?;
-    let begun = known.iter().find(|one| !one.sealed && one.generation.ends_with(&suffix));
-    match begun {
-        Some(begun) if !context.forced => Ok(begun.generation.clone()),
-        _ => Ok(format!("{}{suffix}", context.services.clock.now().format("%Y%m%dT%H%M%S"))),
-    }
+/// The end of the names of generations that hold what this load would load. Forced work is that of
+/// its run alone.
+fn work(context: &StepContext) -> String {
+    let work = match context.forced {
+        true => digest(format!("{} {}", context.fingerprint, context.run).as_bytes()),
+        false => context.fingerprint.clone(),
+    };
+    format!("-{}", &work[..8.min(work.len())])
 }
 
 struct Loader<'a> {

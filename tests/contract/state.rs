@@ -41,6 +41,7 @@ fn step(step: &str, partition: Partition, started: i64) -> StepRecord {
         finished: Some(at(started + 1)),
         report: StepReport { rows_out: 7, note: Some("é".to_owned()), ..StepReport::default() },
         failure: None,
+        earlier: Vec::new(),
     }
 }
 

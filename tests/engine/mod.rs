@@ -1,6 +1,8 @@
 //! Pieces that the daily run stands on, each by itself.
 
 mod changes;
+mod faults;
+mod faulty;
 mod hashes;
 mod planner;
 mod reader;

@@ -6,6 +6,7 @@ use rand::{RngExt, SeedableRng};
 
 use super::*;
 use crate::pipeline::graph::{Pipeline, Split, in_order};
+use crate::pipeline::retries::RetryPolicy;
 use crate::pipeline::step::{LoadStep, Step, StepKind};
 
 fn step(name: &str, after: &[&str], tags: &[&str]) -> Step {
@@ -33,6 +34,7 @@ fn pipeline(steps: Vec<Step>) -> Pipeline {
         variables: BTreeMap::new(),
         split: Split { window: 3, validation: 1, test: 1 },
         definition: Default::default(),
+        retries: RetryPolicy::default(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! From files as written to pipelines as meant. Pure: what it reads comes through closures.
 
+mod retries;
 mod source;
 mod sql;
 mod tags;
@@ -9,6 +10,7 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use self::retries::compile_retries;
 use self::source::compile_source;
 pub use self::test::compile_tests;
 use super::job;
@@ -284,6 +286,7 @@ struct Compiler<'a> {
 impl Compiler<'_> {
     fn pipeline(&mut self, name: Name, spec: &PipelineSpec) -> Pipeline {
         let split = self.split(spec);
+        let retries = compile_retries(spec, self.problems);
         let mut steps = Vec::new();
         for (name, step) in &spec.steps.0 {
             let valid = valid_name(name, self.problems);
@@ -313,6 +316,7 @@ impl Compiler<'_> {
             sources,
             variables,
             split,
+            retries,
             definition: Arc::default(),
         }
     }
