@@ -8,7 +8,7 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
-use super::{App, Opening, Target};
+use super::{App, Opening, Scratch, Target};
 use crate::adapters::absent::Absent;
 use crate::adapters::aws::{
     AwsSession, DynamoDbServingStore, DynamoDbStateStore, GlueCatalog, RedshiftWarehouse,
@@ -27,7 +27,14 @@ impl App {
     /// without it.
     pub(super) async fn aws_target(&self, target: &AwsTarget, opening: Opening) -> Outcome<Target> {
         let session = AwsSession::open(target).await?;
-        let tmp = self.settings.home().join("tmp");
+        let scratch = match opening {
+            Opening::Plan => Some(Scratch::new()?),
+            Opening::Create | Opening::Existing => None,
+        };
+        let tmp = match &scratch {
+            Some(scratch) => scratch.path().to_owned(),
+            None => self.settings.home().join("tmp"),
+        };
         std::fs::create_dir_all(&tmp)
             .map_err(|error| io_failure("create the folder", &tmp, &error))?;
         let store = lake_store(&session)?;
@@ -71,7 +78,7 @@ impl App {
             query: Arc::new(QueryEngine::new(lake, limits)?),
             scratch: tmp.join("runs"),
         };
-        Ok(Target { services: Arc::new(services), local: None })
+        Ok(Target { services: Arc::new(services), local: None, _scratch: scratch })
     }
 }
 
@@ -82,9 +89,7 @@ async fn state(session: &AwsSession, tmp: &Path, opening: Opening) -> Outcome<Ar
         Opening::Existing => Ok(Arc::new(DynamoDbStateStore::open(session).await?)),
         Opening::Plan => match DynamoDbStateStore::open(session).await {
             Err(failure) if failure.kind == FailureKind::NotFound => {
-                let folder = tmp.join("no-state");
-                let _ = std::fs::remove_dir_all(&folder);
-                let empty = LocalTarget::open(&folder)?;
+                let empty = LocalTarget::open(&tmp.join("no-state"))?;
                 Ok(Arc::new(empty.state_store(&host_name()).await?))
             }
             opened => Ok(Arc::new(opened?)),

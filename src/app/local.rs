@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
-use super::{App, Opening, Target};
+use super::{App, Opening, Scratch, Target};
 use crate::adapters::local::{LocalTarget, SystemClock, host_name};
 use crate::query::lake::{Buckets, Lake};
 use crate::query::session::{Limits, QueryEngine};
@@ -25,7 +25,13 @@ impl App {
             );
             return Err(failure.with_hint("run a pipeline first, for example `recctl run daily`"));
         }
-        let local = LocalTarget::open(&home)?;
+        let (local, scratch) = match opening {
+            Opening::Plan => {
+                let scratch = Scratch::new()?;
+                (LocalTarget::look(&home, scratch.path())?, Some(scratch))
+            }
+            Opening::Create | Opening::Existing => (LocalTarget::open(&home)?, None),
+        };
         let program = std::env::current_exe().map_err(|error| {
             Failure::new(FailureKind::Internal, format!("cannot find the running program: {error}"))
         })?;
@@ -44,7 +50,7 @@ impl App {
             query: Arc::new(QueryEngine::new(lake, limits)?),
             scratch: local.tmp.join("runs"),
         };
-        Ok(Target { services: Arc::new(services), local: Some(local) })
+        Ok(Target { services: Arc::new(services), local: Some(local), _scratch: scratch })
     }
 
     fn local_lake(&self, local: &LocalTarget) -> Outcome<Lake> {

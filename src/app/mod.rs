@@ -2,6 +2,7 @@
 
 mod against;
 mod aws;
+mod declared;
 mod doctor;
 mod local;
 mod project;
@@ -33,6 +34,7 @@ use crate::spec::compile::Project;
 use crate::steps::context::Services;
 
 pub use against::is_run;
+pub use declared::Scratch;
 pub use tables::open_tables;
 pub use tests::{Suite, typed};
 
@@ -63,6 +65,8 @@ pub struct Target {
     pub services: Arc<Services>,
     /// The embedded target's places, if it is that one.
     pub local: Option<LocalTarget>,
+    /// Where a plan keeps what it needs meanwhile.
+    _scratch: Option<Scratch>,
 }
 
 impl App {

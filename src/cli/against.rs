@@ -21,7 +21,7 @@ pub(super) async fn show(
     let whole = pipeline.clone().whole();
     let mut comparison = app.against(reference, &whole, target).await?;
     let facts = match target {
-        Some(target) => Some(gather(&target.services, &whole, date, false).await?),
+        Some(target) => Some(gather(&target.services, &whole, &[date], false).await?),
         None => None,
     };
     comparison.find_again(&whole, date, facts.as_ref());

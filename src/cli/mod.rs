@@ -7,6 +7,7 @@ mod error;
 mod iam;
 mod job;
 mod lineage;
+mod plan;
 mod query;
 mod recommend;
 mod rollback;
@@ -44,12 +45,14 @@ const EXAMPLES: &str = "\
 Examples:
   recctl run daily                         run the pipeline `daily` for yesterday
   recctl run daily --date 2026-03-01       run it for a day
+  recctl plan daily                        what a run would do, change and cost
   recctl recommend --user u0000001         what that user is served
   recctl query \"SELECT reason, count(*) FROM quarantine GROUP BY reason\"";
 
 #[derive(Debug, Subcommand)]
 enum Command {
     Run(run::Args),
+    Plan(plan::Args),
     Sample(sample::Args),
     Recommend(recommend::Args),
     Rollback(rollback::Args),
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Iam(args) => block_on(&app, ending_at_once(iam::run(args, &app))),
         Command::Doctor(args) => block_on(&app, ending_at_once(doctor::run(args, &app))),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
+        Command::Plan(args) => block_on(&app, plan::run(&args, &app)),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
         Command::Recommend(args) => block_on(&app, ending_at_once(recommend::run(args, &app))),
         Command::Rollback(args) => block_on(&app, ending_at_once(rollback::run(args, &app))),

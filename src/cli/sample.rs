@@ -14,6 +14,8 @@ use crate::sample::{SampleError, SampleOptions, SampleSummary, generate};
 
 /// Where the sample's events lie, as a source's path.
 pub(super) const CLICKSTREAM_PATH: &str = "raw/clickstream/{yyyy}/{MM}/{dd}/";
+/// The folder of the lake that the sample is made in.
+pub(super) const FOLDER: &str = "raw";
 /// Events a day of the sample that a first run makes.
 pub(super) const LINES_PER_DAY: u64 = 3_000;
 /// The seed where none is given.

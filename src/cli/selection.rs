@@ -61,6 +61,22 @@ impl Selected {
     }
 }
 
+impl Selected {
+    /// The same where the target is not asked: only what changed since a git revision can be told.
+    ///
+    /// Errors: `Usage` if the selection wants to know more.
+    pub(super) async fn finish_declared(self, app: &App) -> Outcome<Arc<Pipeline>> {
+        match self {
+            Self::Done(pipeline) => Ok(pipeline),
+            Self::Asks(pipeline, selection) => {
+                let states = app.declared_states(&pipeline, &selection.asks()).await?;
+                let steps = selection.of(&pipeline, &states).map_err(failure)?;
+                Ok(Arc::new(Pipeline::clone(&pipeline).restricted_to(&steps)))
+            }
+        }
+    }
+}
+
 fn failure(error: SelectionError) -> Failure {
     let failure = Failure::new(FailureKind::Usage, error.message);
     match error.hint {

@@ -7,7 +7,7 @@ mod lease;
 mod perform;
 mod states;
 
-pub use facts::gather;
+pub use facts::{gather, history, standing};
 pub use states::states;
 
 use std::collections::BTreeMap;

@@ -25,7 +25,7 @@ pub async fn states(
 ) -> Outcome<States> {
     let mut states = States::new();
     if asks.contains(&State::Stale) || asks.contains(&State::Changed(None)) {
-        let facts = gather(services, pipeline, date, false).await?;
+        let facts = gather(services, pipeline, &[date], false).await?;
         let plan = plan(pipeline, date, &facts)?;
         states.insert(State::Stale, plan.stale());
         states.insert(State::Changed(None), plan.changed(pipeline, &facts));

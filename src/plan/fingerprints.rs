@@ -60,7 +60,12 @@ impl<'a> Fingerprints<'a> {
                 .with("inputs", format!("{:?}", train.inputs))
                 .with("split", format!("{:?}", self.pipeline.split)),
             StepKind::Select(select) => {
-                let champion = self.facts.champions.get(&step.name).cloned().unwrap_or_default();
+                let champion = self
+                    .facts
+                    .champions
+                    .get(&(step.name.clone(), self.date))
+                    .cloned()
+                    .unwrap_or_default();
                 fingerprint.with("rule", format!("{select:?}")).with("champion", champion)
             }
             StepKind::Score(score) => {

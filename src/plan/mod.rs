@@ -2,18 +2,26 @@
 //!
 //! `recctl plan` shows a plan and `recctl run` carries it out; both see the same value.
 
+mod assume;
 pub mod changes;
 pub mod demand;
+pub mod effects;
+mod facts;
 mod fingerprints;
+pub mod forecast;
 pub mod permissions;
 pub mod policy;
+pub mod preview;
+pub mod prices;
 mod unselected;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+pub use self::assume::assumed;
 use self::demand::Demand;
+pub use self::facts::{Facts, ListingFact, SampleFact};
 use self::fingerprints::Fingerprints;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
@@ -21,7 +29,7 @@ use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{Step, StepKind};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::{LedgerRow, RunId};
+use crate::run::record::RunId;
 use crate::steps::TableRead;
 
 /// The step name under which the joint publication of a partition is kept.
@@ -134,42 +142,6 @@ impl Plan {
             .map(|action| action.step.clone())
             .collect()
     }
-}
-
-/// What planning knows of the world.
-#[derive(Debug, Clone, Default)]
-pub struct Facts {
-    /// The ledger of the pipeline.
-    pub ledger: BTreeMap<(Name, Partition), LedgerRow>,
-    /// Ledger rows whose output is no longer there.
-    pub lost: BTreeSet<(Name, Partition)>,
-    /// Files of sources.
-    pub listings: BTreeMap<(Name, Partition), ListingFact>,
-    /// Digest of the champion that each selecting step finds, where there is one.
-    pub champions: BTreeMap<Name, String>,
-    /// Do the work of the logical date again even if it is unchanged.
-    pub force: bool,
-}
-
-impl Facts {
-    /// Whether a step was carried out for a partition and what it made is still there.
-    fn is_there(&self, step: &Name, partition: Partition) -> bool {
-        let key = (step.clone(), partition);
-        self.ledger.contains_key(&key) && !self.lost.contains(&key)
-    }
-}
-
-/// What is known of a source's files for a partition.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ListingFact {
-    /// Names, sizes and versions.
-    pub version: String,
-    /// Number of files.
-    pub files: usize,
-    /// Bytes, as stored.
-    pub bytes: u64,
-    /// Where they were looked for, as people know it.
-    pub shown: String,
 }
 
 /// Plans a run. Errors: `Input` if a source has no files for the logical date.

@@ -14,6 +14,7 @@ pub mod log;
 pub mod number;
 pub mod paint;
 pub mod plain;
+pub mod plan;
 pub mod problems;
 pub mod summary;
 pub mod table;

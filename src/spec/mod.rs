@@ -3,6 +3,7 @@
 pub mod compile;
 mod job;
 pub mod places;
+pub mod prices;
 mod problems;
 mod project;
 mod target;

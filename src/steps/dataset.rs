@@ -15,8 +15,10 @@ use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 
 /// Days of data, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Days {
+pub struct Days {
+    /// First day.
     pub first: LogicalDate,
+    /// Last day.
     pub last: LogicalDate,
 }
 

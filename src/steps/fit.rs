@@ -23,7 +23,7 @@ const WAIT: Duration = Duration::from_secs(2);
 
 /// The split of a window that ends with a date.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Cuts {
+pub struct Cuts {
     /// What trials are fitted on.
     pub train: Days,
     /// What trials are compared on.
@@ -37,7 +37,8 @@ pub(super) struct Cuts {
 }
 
 impl Cuts {
-    pub(super) fn new(split: Split, date: LogicalDate) -> Self {
+    /// Cuts the window that ends with a date.
+    pub fn new(split: Split, date: LogicalDate) -> Self {
         let first = date.minus(split.window.saturating_sub(1));
         let test = date.minus(split.test.saturating_sub(1));
         let validation = test.minus(split.validation);
@@ -188,9 +189,19 @@ pub(super) fn job_name(context: &StepContext, step: &Name, suffix: &str, what: &
     if context.forced {
         identity.push_str(context.run.as_str());
     }
-    let day = context.date.day().format("%Y%m%d");
+    let head = job_head(step, context.date, suffix);
+    format!("{head}-{}", &digest(identity.as_bytes()))
+}
+
+/// What the name of a job begins with: all but the digest of what it is made from.
+pub fn job_head(step: &Name, date: LogicalDate, suffix: &str) -> String {
+    format!("{}{}-{suffix}", job_prefix(step), date.day().format("%Y%m%d"))
+}
+
+/// What the names of a step's jobs begin with, whatever the day.
+pub fn job_prefix(step: &Name) -> String {
     let step: String = step.as_str().replace('_', "-").chars().take(27).collect();
-    format!("{step}-{day}-{suffix}-{}", &digest(identity.as_bytes()))
+    format!("{step}-")
 }
 
 /// What becomes of remote work when its run is stopped, and the failure that says so.

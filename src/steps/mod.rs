@@ -12,6 +12,11 @@ pub mod sql;
 pub mod train;
 pub mod tune;
 
+pub use self::dataset::Days;
+pub use self::fit::{Cuts, job_head, job_prefix};
+pub use self::select::registry_group;
+pub use self::tune::{search_head, search_prefix};
+
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
 

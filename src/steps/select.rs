@@ -106,9 +106,8 @@ async fn register(
 ) -> Outcome<()> {
     let Some(registry) = &context.services.registry else { return Ok(()) };
     let winner = &decision.winner;
-    let group = format!("{}-{name}", context.pipeline.name).replace('_', "-");
     let entry = ModelEntry {
-        group: group.chars().take(63).collect(),
+        group: registry_group(&context.pipeline.name, name),
         artifact: winner.artifact.clone(),
         algorithm: winner.algorithm.clone(),
         hyperparameters: winner.hyperparameters.clone(),
@@ -118,6 +117,12 @@ async fn register(
         registered: context.services.clock.now(),
     };
     registry.register(&entry).await.map(|_| ())
+}
+
+/// The group of the winners of a selection: at most 63 characters.
+pub fn registry_group(pipeline: &Name, step: &Name) -> String {
+    let group = format!("{pipeline}-{step}").replace('_', "-");
+    group.chars().take(63).collect()
 }
 
 /// All models are judged on one table; another one would make their figures incomparable.

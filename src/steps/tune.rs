@@ -10,7 +10,7 @@ use super::fit::{Cuts, Fit, fit, request, stop};
 use super::train::{finish, fit_candidate, shown};
 use crate::models::{Observation, Tuner};
 use crate::pipeline::fingerprint::digest;
-use crate::pipeline::interval::Partition;
+use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::job::{Hyperparameters, Objective, Tuning};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::TrainStep;
@@ -217,10 +217,9 @@ impl Search<'_> {
     /// At most 32 characters, which is all that SageMaker takes for a search; its trials' names
     /// are made of it.
     fn search_name(&self, trial: &str) -> String {
-        let step: String = self.name.as_str().replace('_', "-").chars().take(14).collect();
-        let day = self.context.date.day().format("%y%m%d");
         let tuning = format!("{trial} {:?}", self.tuning);
-        format!("{}-{day}-{:.8}", step.trim_end_matches('-'), digest(tuning.as_bytes()))
+        let head = search_head(self.name, self.context.date);
+        format!("{head}{:.8}", digest(tuning.as_bytes()))
     }
 
     /// Searches of earlier days, newest first.
@@ -264,4 +263,16 @@ impl Search<'_> {
             ..Progress::default()
         });
     }
+}
+
+/// What the names of a step's search and of its trials begin with: all but the digest of what the
+/// search is made from.
+pub fn search_head(step: &Name, date: LogicalDate) -> String {
+    format!("{}{}-", search_prefix(step), date.day().format("%y%m%d"))
+}
+
+/// What the names of a step's searches begin with, whatever the day.
+pub fn search_prefix(step: &Name) -> String {
+    let step: String = step.as_str().replace('_', "-").chars().take(14).collect();
+    format!("{}-", step.trim_end_matches('-'))
 }

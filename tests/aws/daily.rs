@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use stand_ins::stack;
 
 use super::cloud::Cloud;
-use crate::sandbox::{DAY, Sandbox};
+use super::planned;
+use crate::sandbox::{DAY, NEXT_DAY, Sandbox};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_serves() {
@@ -13,9 +14,11 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
     let cloud =
         Cloud::new(stack, tokio::task::spawn_blocking(Sandbox::prepared).await.unwrap()).await;
     let arguments = ["run", "daily", "--date", DAY, "--threads", "2"];
+    let plan = planned::without_asking(&cloud, DAY);
     let ran = cloud.run(&arguments).await.ends_with(0);
     assert!(ran.stderr.contains("succeeded"), "{}", ran.stderr);
     super::allowed::everything_that_was_asked(&cloud);
+    planned::hold(&cloud, &plan);
 
     // Tables: the same rows.
     let tables = cloud.run(&["tables"]).await.ends_with(0).stdout;
@@ -37,6 +40,12 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
     assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
     assert_eq!(cloud.mutating(), BTreeMap::new());
     assert!(!cloud.recorder.requests().is_empty(), "it looked");
+
+    // The day after: what is there is known, and what is done before is not done again.
+    let plan = planned::asking(&cloud, NEXT_DAY).await;
+    cloud.forget();
+    cloud.run(&["run", "daily", "--date", NEXT_DAY, "--threads", "2"]).await.ends_with(0);
+    planned::hold(&cloud, &plan);
 }
 
 /// Rows and content hash of each table.

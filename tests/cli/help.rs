@@ -2,9 +2,10 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 16] = [
+const COMMANDS: [&[&str]; 17] = [
     &[],
     &["run"],
+    &["plan"],
     &["sample"],
     &["recommend"],
     &["rollback"],

@@ -5,4 +5,5 @@ mod exit_codes;
 mod help;
 pub mod iam;
 mod lineage;
+mod plan;
 mod streams;

@@ -5,5 +5,6 @@ mod accounting;
 mod against;
 mod changes;
 mod online_retail;
+pub mod planned;
 mod selection;
 mod signals;

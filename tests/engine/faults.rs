@@ -94,7 +94,7 @@ async fn attempt(
 ) -> Outcome<(Status, Option<Failure>)> {
     let services = Arc::new(services(app, gate).await);
     let date = date.parse().unwrap();
-    let facts = gather(&services, pipeline, date, false).await?;
+    let facts = gather(&services, pipeline, &[date], false).await?;
     let plan = plan(pipeline, date, &facts)?;
     let id = RunId::new(&pipeline.name, date, services.clock.now(), rand::random());
     let options = RunOptions {
@@ -254,7 +254,7 @@ async fn a_run_that_is_stopped_waits_for_no_retry() {
     let gate = Gate::failing(("serving.begin", 0), Fault::Busy);
     let services = Arc::new(services(&app, &gate).await);
     let date = NEXT_DAY.parse().unwrap();
-    let facts = gather(&services, &pipeline, date, false).await.unwrap();
+    let facts = gather(&services, &pipeline, &[date], false).await.unwrap();
     let plan = plan(&pipeline, date, &facts).unwrap();
     let id = RunId::new(&pipeline.name, date, services.clock.now(), 7);
     let options = RunOptions {

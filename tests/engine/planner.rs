@@ -285,7 +285,7 @@ fn another_champion_changes_the_selection() {
     let pipeline = pipeline();
     let facts = world(&pipeline, "2026-03-01", DATE);
     let mut facts = done(facts.clone(), &planned(&pipeline, &facts));
-    facts.champions.insert(name("best"), "als factors=16".to_owned());
+    facts.champions.insert((name("best"), day(DATE)), "als factors=16".to_owned());
     let to_do = to_do(&planned(&pipeline, &facts));
     assert_eq!(to_do[0], "best 2026-03-08: changed: champion");
     assert_eq!(to_do.len(), 3, "{to_do:?}");

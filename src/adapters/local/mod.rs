@@ -27,6 +27,9 @@ pub use warehouse::SqliteWarehouse;
 
 use crate::run::failure::{Outcome, io_failure};
 
+/// The files of the embedded target's databases.
+const DATABASES: [&str; 5] = ["catalog.db", "models.db", "serving.db", "state.db", "warehouse.db"];
+
 /// Places of the embedded target's files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalTarget {
@@ -51,6 +54,23 @@ impl LocalTarget {
         for folder in [&target.lake, &target.jobs, &target.tmp] {
             std::fs::create_dir_all(folder)
                 .map_err(|error| io_failure("create the folder", folder, &error))?;
+        }
+        Ok(target)
+    }
+
+    /// Names the places below `root` and makes none: what is missing is looked for, and made, in
+    /// `scratch` instead.
+    ///
+    /// Errors: as the file system says.
+    pub fn look(root: &Path, scratch: &Path) -> Outcome<Self> {
+        let real = std::path::absolute(root).map_err(|error| io_failure("find", root, &error))?;
+        let mut target = Self::open(scratch)?;
+        let lake = real.join("lake");
+        if lake.is_dir() {
+            target.lake = lake;
+        }
+        if DATABASES.iter().all(|name| real.join(name).is_file()) {
+            target.root = real;
         }
         Ok(target)
     }

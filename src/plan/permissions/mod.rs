@@ -15,6 +15,7 @@ use serde::Serialize;
 pub use self::place::Place;
 pub use self::roles::{Trust, trust};
 pub use self::uses::Uses;
+use super::effects::operation::Subject;
 
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::target::AwsTarget;
@@ -133,6 +134,14 @@ impl Grants {
             });
         }
     }
+}
+
+/// What reads beside what changes something: the changes are those that plans list.
+fn changing(subject: Subject, reads: &[&'static str]) -> Vec<&'static str> {
+    let mut actions = subject.actions();
+    actions.extend(reads);
+    actions.sort_unstable();
+    actions
 }
 
 /// The actions, and the one that tags what is created if the target has tags.

@@ -2,7 +2,7 @@
 
 use super::place::Place;
 use super::uses::Uses;
-use super::{Grants, condition, tagging};
+use super::{Grants, Subject, changing, condition, tagging};
 use crate::pipeline::target::{AwsTarget, RedshiftEndpoint, RedshiftOptions};
 use crate::ports::preflight::TASK_ROLE;
 
@@ -18,24 +18,17 @@ pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, 
     grants.add(
         "GlueDatabase",
         "the database of the tables; it is made where it is missing",
-        &tagging(&["glue:CreateDatabase", "glue:GetDatabase"], "glue:TagResource", target),
+        &tagging(&changing(Subject::Database, &["glue:GetDatabase"]), "glue:TagResource", target),
         database(target, place),
         vec![],
     );
     grants.add(
         "GlueTables",
         "entries and partitions of the pipelines' tables",
-        &[
-            "glue:BatchCreatePartition",
-            "glue:BatchDeletePartition",
-            "glue:BatchGetPartition",
-            "glue:BatchUpdatePartition",
-            "glue:CreateTable",
-            "glue:GetPartitions",
-            "glue:GetTable",
-            "glue:GetTables",
-            "glue:UpdateTable",
-        ],
+        &changing(
+            Subject::Tables,
+            &["glue:BatchGetPartition", "glue:GetPartitions", "glue:GetTable", "glue:GetTables"],
+        ),
         tables(uses, target, place),
         vec![],
     );
@@ -68,7 +61,7 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
     grants.add(
         "RedshiftStatements",
         "loads into the warehouse",
-        &["redshift-data:BatchExecuteStatement"],
+        &changing(Subject::Warehouse, &[]),
         vec![endpoint(redshift, place)],
         vec![],
     );
@@ -174,25 +167,20 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "SageMakerTraining",
         "models are fitted",
-        &[
-            "sagemaker:AddTags",
-            "sagemaker:CreateTrainingJob",
-            "sagemaker:DescribeTrainingJob",
-            "sagemaker:StopTrainingJob",
-        ],
+        &changing(Subject::Training, &["sagemaker:DescribeTrainingJob"]),
         training,
         vec![],
     );
     grants.add(
         "SageMakerTuning",
         "hyperparameters are searched",
-        &[
-            "sagemaker:AddTags",
-            "sagemaker:CreateHyperParameterTuningJob",
-            "sagemaker:DescribeHyperParameterTuningJob",
-            "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
-            "sagemaker:StopHyperParameterTuningJob",
-        ],
+        &changing(
+            Subject::Search,
+            &[
+                "sagemaker:DescribeHyperParameterTuningJob",
+                "sagemaker:ListTrainingJobsForHyperParameterTuningJob",
+            ],
+        ),
         tuning,
         vec![],
     );
@@ -206,12 +194,7 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "SageMakerProcessing",
         "users are scored",
-        &[
-            "sagemaker:AddTags",
-            "sagemaker:CreateProcessingJob",
-            "sagemaker:DescribeProcessingJob",
-            "sagemaker:StopProcessingJob",
-        ],
+        &changing(Subject::Processing, &["sagemaker:DescribeProcessingJob"]),
         processing,
         vec![],
     );
@@ -229,13 +212,14 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
             "SageMakerRegistry",
             "winners are registered",
             &tagging(
-                &[
-                    "sagemaker:CreateModelPackage",
-                    "sagemaker:CreateModelPackageGroup",
-                    "sagemaker:DescribeModelPackage",
-                    "sagemaker:DescribeModelPackageGroup",
-                    "sagemaker:ListModelPackages",
-                ],
+                &changing(
+                    Subject::Registry,
+                    &[
+                        "sagemaker:DescribeModelPackage",
+                        "sagemaker:DescribeModelPackageGroup",
+                        "sagemaker:ListModelPackages",
+                    ],
+                ),
                 TAG,
                 target,
             ),

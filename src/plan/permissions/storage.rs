@@ -2,7 +2,7 @@
 
 use super::place::{Place, lake_key};
 use super::uses::{Uses, objects};
-use super::{Grants, condition, tagging};
+use super::{Grants, Subject, changing, condition, tagging};
 use crate::pipeline::target::{AwsTarget, Removal};
 
 /// What tags a table as it is created.
@@ -48,8 +48,7 @@ pub(super) fn lake(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     grants.add(
         "S3Write",
         "tables, data sets, models and what they recommend, in the lake",
-        // A multipart upload needs no more than these; the parts count as PutObject.
-        &["s3:AbortMultipartUpload", "s3:DeleteObject", "s3:GetObject", "s3:PutObject"],
+        &changing(Subject::Lake, &["s3:GetObject"]),
         objects_of(&written),
         vec![],
     );
@@ -108,17 +107,10 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
         "DynamoDbState",
         "runs, ledger, decisions and the lease; transactions are allowed by what they hold",
         &tagging(
-            &[
-                "dynamodb:ConditionCheckItem",
-                "dynamodb:CreateTable",
-                "dynamodb:DeleteItem",
-                "dynamodb:DescribeTable",
-                "dynamodb:GetItem",
-                "dynamodb:PutItem",
-                "dynamodb:Query",
-                "dynamodb:UpdateContinuousBackups",
-                "dynamodb:UpdateItem",
-            ],
+            &changing(
+                Subject::State,
+                &["dynamodb:DescribeTable", "dynamodb:GetItem", "dynamodb:Query"],
+            ),
             TAG,
             target,
         ),
@@ -131,19 +123,16 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
         "DynamoDbServing",
         "generations of recommendations",
         &tagging(
-            &[
-                "dynamodb:BatchGetItem",
-                "dynamodb:BatchWriteItem",
-                "dynamodb:ConditionCheckItem",
-                "dynamodb:CreateTable",
-                "dynamodb:DeleteItem",
-                "dynamodb:DescribeTable",
-                "dynamodb:GetItem",
-                "dynamodb:PutItem",
-                "dynamodb:Query",
-                "dynamodb:Scan",
-                "dynamodb:UpdateItem",
-            ],
+            &changing(
+                Subject::Served,
+                &[
+                    "dynamodb:BatchGetItem",
+                    "dynamodb:DescribeTable",
+                    "dynamodb:GetItem",
+                    "dynamodb:Query",
+                    "dynamodb:Scan",
+                ],
+            ),
             TAG,
             target,
         ),
@@ -154,7 +143,7 @@ pub(super) fn tables(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, p
         grants.add(
             "DynamoDbExpiry",
             "items of old generations expire",
-            &["dynamodb:DescribeTimeToLive", "dynamodb:UpdateTimeToLive"],
+            &changing(Subject::Expiry, &["dynamodb:DescribeTimeToLive"]),
             served.clone(),
             vec![],
         );

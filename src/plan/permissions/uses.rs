@@ -7,6 +7,7 @@ use crate::pipeline::source::{PathTemplate, Source};
 use crate::pipeline::step::{LoadStep, QUARANTINE_TABLE, StepKind, WarehouseMode, fallback_table};
 use crate::pipeline::target::{AwsTarget, S3Location};
 use crate::ports::preflight::{JobClass, JobNeeds};
+use crate::steps::{job_prefix, search_prefix};
 
 /// What pipelines use of a target.
 #[derive(Debug, Default)]
@@ -39,16 +40,14 @@ pub struct RemoteStep<'a> {
 }
 
 impl RemoteStep<'_> {
-    /// What the names of its jobs begin with; as the steps make them.
+    /// What the names of its jobs begin with.
     pub(super) fn jobs(&self) -> String {
-        let step: String = self.name.as_str().replace('_', "-").chars().take(28).collect();
-        format!("{step}-*")
+        format!("{}*", job_prefix(self.name))
     }
 
-    /// What the names of its searches and of their trials begin with; as the steps make them.
+    /// What the names of its searches and of their trials begin with.
     pub(super) fn searches(&self) -> String {
-        let step: String = self.name.as_str().replace('_', "-").chars().take(14).collect();
-        format!("{}-*", step.trim_end_matches('-'))
+        format!("{}*", search_prefix(self.name))
     }
 }
 

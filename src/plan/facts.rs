@@ -1,0 +1,61 @@
+//! What planning knows of the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::effects::Standing;
+use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::name::Name;
+use crate::run::record::LedgerRow;
+
+/// What planning knows of the world.
+#[derive(Debug, Clone, Default)]
+pub struct Facts {
+    /// The ledger of the pipeline.
+    pub ledger: BTreeMap<(Name, Partition), LedgerRow>,
+    /// Ledger rows whose output is no longer there.
+    pub lost: BTreeSet<(Name, Partition)>,
+    /// Files of sources.
+    pub listings: BTreeMap<(Name, Partition), ListingFact>,
+    /// Digest of the champion that each selecting step finds for a date, where there is one.
+    pub champions: BTreeMap<(Name, LogicalDate), String>,
+    /// Do the work of the logical date again even if it is unchanged.
+    pub force: bool,
+    /// What there is at the target; absent if nobody looked.
+    pub there: Option<Standing>,
+    /// The sample that a run makes first, if it does.
+    pub sample: Option<SampleFact>,
+    /// Whether nobody looked: listings say that there is input everywhere, and not how much.
+    pub assumed: bool,
+}
+
+/// The sample that a first run makes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SampleFact {
+    /// The folder of the lake.
+    pub folder: String,
+    /// Lines of events.
+    pub events: u64,
+    /// First and last day.
+    pub days: (LogicalDate, LogicalDate),
+}
+
+impl Facts {
+    /// Whether a step was carried out for a partition and what it made is still there.
+    pub(super) fn is_there(&self, step: &Name, partition: Partition) -> bool {
+        let key = (step.clone(), partition);
+        self.ledger.contains_key(&key) && !self.lost.contains(&key)
+    }
+}
+
+/// What is known of a source's files for a partition.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListingFact {
+    /// Names, sizes and versions.
+    pub version: String,
+    /// Number of files.
+    pub files: usize,
+    /// Bytes, as stored.
+    pub bytes: u64,
+    /// Where they were looked for, as people know it.
+    pub shown: String,
+}
