@@ -10,6 +10,7 @@ mod tables;
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -103,6 +104,19 @@ impl App {
                 Arc::new(Emf::new(told, Box::new(Self::now), Box::new(std::io::stdout())))
             }
         }
+    }
+
+    /// The same with another target, or the embedded target in another folder.
+    #[must_use]
+    pub fn elsewhere(&self, target: Option<&str>, home: Option<&Path>) -> Self {
+        let mut settings = self.settings.clone();
+        if let Some(target) = target {
+            target.clone_into(&mut settings.target);
+        }
+        if let Some(home) = home {
+            settings.home = Some(home.to_owned());
+        }
+        Self { settings, mode: self.mode, colour: self.colour }
     }
 
     /// Judges the project and returns one of its pipelines.

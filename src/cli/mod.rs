@@ -2,6 +2,7 @@
 
 mod against;
 mod completions;
+mod diff;
 mod doctor;
 mod error;
 mod iam;
@@ -59,6 +60,7 @@ enum Command {
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
+    Diff(diff::Args),
     Test(test::Args),
     Lineage(lineage::Args),
     Doctor(doctor::Args),
@@ -97,6 +99,7 @@ pub fn main() -> ExitCode {
         Command::Test(args) => block_on(&app, ending_at_once(test::run(args, &app))),
         Command::Lineage(args) => block_on(&app, ending_at_once(lineage::run(args, &app))),
         Command::Query(args) => block_on(&app, ending_at_once(query::run(args, &app))),
+        Command::Diff(args) => block_on(&app, ending_at_once(diff::run(args, &app))),
     };
     match ended {
         Ok(code) => ExitCode::from(code),

@@ -17,6 +17,8 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// The URL under which DataFusion knows the lake.
 pub const LAKE_URL: &str = "lake://lake";
+/// The URL of another target's lake, where tables of two are compared.
+pub const OTHER_LAKE_URL: &str = "lake://other";
 
 /// Opens buckets, for sources that lie outside of the lake.
 pub trait Buckets: std::fmt::Debug + Send + Sync {

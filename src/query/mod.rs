@@ -5,6 +5,7 @@ pub mod analysis;
 pub mod catalog_schema;
 pub mod checks;
 pub mod content_hash;
+pub mod diff;
 pub mod fate;
 pub mod lake;
 pub mod lineage;

@@ -29,6 +29,7 @@ pub struct PublishedTable {
     schema: SchemaRef,
     by_day: bool,
     partitions: Vec<PartitionEntry>,
+    store: &'static str,
 }
 
 impl PublishedTable {
@@ -36,7 +37,14 @@ impl PublishedTable {
     /// column `dt` after these.
     pub fn new(file_schema: SchemaRef, by_day: bool, partitions: Vec<PartitionEntry>) -> Self {
         let schema = table_schema(&file_schema, by_day);
-        Self { file_schema, schema, by_day, partitions }
+        Self { file_schema, schema, by_day, partitions, store: LAKE_URL }
+    }
+
+    /// The same with its files in another store, which the session knows by that URL.
+    #[must_use]
+    pub fn in_store(mut self, url: &'static str) -> Self {
+        self.store = url;
+        self
     }
 }
 
@@ -99,11 +107,12 @@ impl TableProvider for PublishedTable {
             }
         }
         let groups = FileGroup::new(files).split_files(state.config().target_partitions());
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::parse(LAKE_URL)?, Arc::new(source))
-            .with_file_groups(groups)
-            .with_projection_indices(projection.cloned())?
-            .with_limit(limit)
-            .build();
+        let config =
+            FileScanConfigBuilder::new(ObjectStoreUrl::parse(self.store)?, Arc::new(source))
+                .with_file_groups(groups)
+                .with_projection_indices(projection.cloned())?
+                .with_limit(limit)
+                .build();
         Ok(DataSourceExec::from_data_source(config))
     }
 }

@@ -49,6 +49,15 @@ pub struct QuerySession {
 }
 
 impl QuerySession {
+    /// Lets the session read another lake, under a URL of its own.
+    pub fn add_lake(&self, url: &str, lake: &Lake) -> Outcome<()> {
+        let url = Url::parse(url).map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("bad lake url: {error}"))
+        })?;
+        self.context.runtime_env().register_object_store(&url, Arc::clone(&lake.store));
+        Ok(())
+    }
+
     /// The most bytes that the operators held so far.
     pub fn peak_memory(&self) -> u64 {
         self.pool.peak_reserved() as u64

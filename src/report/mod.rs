@@ -4,6 +4,7 @@
 //! made from the same events, so that no mode knows more than another.
 
 pub mod changes;
+pub mod diff;
 pub mod emf;
 pub mod findings;
 pub mod history;

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 17] = [
+const COMMANDS: [&[&str]; 18] = [
     &[],
     &["run"],
     &["plan"],
@@ -13,6 +13,7 @@ const COMMANDS: [&[&str]; 17] = [
     &["runs", "show"],
     &["tables"],
     &["query"],
+    &["diff"],
     &["test"],
     &["lineage"],
     &["doctor"],
