@@ -75,7 +75,7 @@ impl Builder {
     }
 
     fn finish(mut self) -> Graph {
-        self.graph.edges.sort_by(|a, b| (a.to, a.from, a.how).cmp(&(b.to, b.from, b.how)));
+        self.graph.edges.sort_by_key(|edge| (edge.to, edge.from, edge.how));
         tags::spread(&mut self.graph, &self.untagged);
         self.graph
     }

@@ -47,16 +47,18 @@ impl Statement {
     /// The expression that the place is in: the smallest piece around it, without `AS …`, on one
     /// line.
     pub fn expression(&self, place: Place) -> Option<&str> {
-        let around = self.pieces.iter().filter(|p| p.first <= place && place <= p.last);
-        // Pieces are sorted by their beginning, so the last one around the place is the inner one.
-        around.last().map(|piece| piece.text.as_str())
+        self.around(place).map(|piece| piece.text.as_str())
     }
 
     /// Whether the place is in the list of columns of the outermost query, or of one that it is
     /// united with.
     pub fn is_selected(&self, place: Place) -> bool {
-        let around = self.pieces.iter().filter(|p| p.first <= place && place <= p.last);
-        around.last().is_some_and(|piece| piece.outermost)
+        self.around(place).is_some_and(|piece| piece.outermost)
+    }
+
+    /// The smallest piece around a place: pieces are sorted by their beginning.
+    fn around(&self, place: Place) -> Option<&Piece> {
+        self.pieces.iter().rfind(|piece| piece.first <= place && place <= piece.last)
     }
 
     /// Where the statement says what a column of its result is, with the text.

@@ -32,6 +32,7 @@ pub(super) const QUERIES: &[&str] = &[
     "SELECT DISTINCT a, b FROM t",
     "SELECT a FROM t ORDER BY b",
     "SELECT min(a) AS x FROM (SELECT a FROM t ORDER BY a LIMIT 3) AS few",
+    "SELECT s FROM (SELECT s, b FROM t ORDER BY b, a, c, s LIMIT 3) AS few",
     "SELECT DISTINCT ON (a) a, b FROM t ORDER BY a, b, c",
     "VALUES (1, 'x'), (2, 'y')",
     "SELECT v.n, t.s FROM (VALUES (1), (2)) AS v(n) JOIN t ON t.a = v.n",
@@ -86,6 +87,7 @@ pub(super) const QUERIES: &[&str] = &[
     "WITH RECURSIVE r AS (SELECT a, b FROM t UNION ALL SELECT b, a FROM r WHERE false) SELECT a FROM r",
     // Lists and structs.
     "SELECT a, unnest(make_array(b, c)) AS x FROM t",
+    "SELECT a, unnest(CASE WHEN c = 1 THEN make_array(b, b) ELSE make_array(b) END) AS x FROM t",
     "SELECT unnest(x) AS y FROM (SELECT array_agg(b ORDER BY b) AS x FROM t WHERE c = 1) AS lists",
     "SELECT x['one'] AS y FROM (SELECT named_struct('one', a, 'two', b) AS x FROM t) AS structs",
     "SELECT array_length(make_array(a, b)) AS n, make_array(a, c)[2] AS x FROM t",
