@@ -119,6 +119,12 @@ impl Sandbox {
         ran(self.command(arguments))
     }
 
+    /// The program in another project's folder.
+    #[track_caller]
+    pub fn run_in(&self, project: &Path, arguments: &[&str]) -> Ran {
+        ran(command_in(self.folder.path(), project, arguments))
+    }
+
     /// The catalog as `recctl tables` has it: rows and content hash of each table.
     pub fn hashes(&self) -> BTreeMap<String, (String, String)> {
         let ran = self.run(&["tables"]).ends_with(0);
@@ -252,11 +258,15 @@ fn claimed_folder() -> PathBuf {
 }
 
 fn command(folder: &Path, arguments: &[&str]) -> Command {
+    command_in(folder, &folder.join("project"), arguments)
+}
+
+fn command_in(folder: &Path, project: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_recctl"));
     command
         .args(arguments)
         .arg("--project")
-        .arg(folder.join("project"))
+        .arg(project)
         .current_dir(folder)
         .env_clear()
         .env("HOME", folder.join("home"))

@@ -111,7 +111,7 @@ fn first_words(text: &str) -> String {
 }
 
 /// Nobody may be listening, which is no reason to fail in another way.
-fn eprint_line(text: &str) {
+pub(super) fn eprint_line(text: &str) {
     use std::io::Write;
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }

@@ -6,9 +6,11 @@ mod diff;
 mod doctor;
 mod error;
 mod iam;
+mod init;
 mod job;
 mod lineage;
 mod plan;
+mod preview;
 mod query;
 mod recommend;
 mod rollback;
@@ -20,6 +22,7 @@ mod signals;
 mod stdout;
 mod tables;
 mod test;
+mod test_new;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -63,6 +66,8 @@ enum Command {
     Diff(diff::Args),
     Test(test::Args),
     Lineage(lineage::Args),
+    Preview(preview::Args),
+    Init(init::Args),
     Doctor(doctor::Args),
     Iam(iam::Args),
     Completions(completions::Args),
@@ -98,6 +103,8 @@ pub fn main() -> ExitCode {
         Command::Tables(args) => block_on(&app, ending_at_once(tables::run(args, &app))),
         Command::Test(args) => block_on(&app, ending_at_once(test::run(args, &app))),
         Command::Lineage(args) => block_on(&app, ending_at_once(lineage::run(args, &app))),
+        Command::Preview(args) => block_on(&app, ending_at_once(preview::run(args, &app))),
+        Command::Init(args) => init::run(&args, &app),
         Command::Query(args) => block_on(&app, ending_at_once(query::run(args, &app))),
         Command::Diff(args) => block_on(&app, ending_at_once(diff::run(args, &app))),
     };

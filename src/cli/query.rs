@@ -1,6 +1,9 @@
 //! `recctl query`
 
+use std::sync::Arc;
+
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Ended;
@@ -46,7 +49,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         Ok(rows) => rows,
         Err(failure) => return Err(explain(failure, &target, &args.sql).await),
     };
-    let schema = std::sync::Arc::clone(stream.schema());
+    let schema = Arc::clone(stream.schema());
     let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
     let mut rows = 0;
     let mut first = true;
@@ -78,6 +81,36 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         }
     }
     Ok(0)
+}
+
+/// Prints rows that are all there; a table is cut to `width` columns.
+pub(super) fn print_rows(
+    schema: &SchemaRef,
+    batches: &[RecordBatch],
+    format: Format,
+    width: usize,
+) -> Outcome<()> {
+    match format {
+        Format::Json => batches.iter().try_for_each(|batch| {
+            super::print(&as_json(batch)?);
+            Ok(())
+        }),
+        Format::Csv => {
+            super::print(&as_csv(&RecordBatch::new_empty(Arc::clone(schema)), true)?);
+            batches.iter().try_for_each(|batch| {
+                super::print(&as_csv(batch, false)?);
+                Ok(())
+            })
+        }
+        Format::Table => {
+            let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
+            for batch in batches {
+                cells(batch)?.into_iter().for_each(|row| table.push(row));
+            }
+            super::print(&table.fitted(width).join("\n"));
+            Ok(())
+        }
+    }
 }
 
 /// Says which table is not there, and which was probably meant.

@@ -28,7 +28,10 @@ Examples:
   recctl test sql/tests/clean_events.yaml      those of a file, or of a folder
   recctl test \"bots are left out\"              one by its name
   recctl test --format junit > tests.xml       for a CI service")]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Only tests of this name, table, file or folder
     #[arg(value_name = "NAME|TABLE|PATH")]
     only: Vec<String>,
@@ -38,6 +41,11 @@ pub struct Args {
     /// End at the first test that does not pass
     #[arg(long)]
     fail_fast: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    New(super::test_new::Args),
 }
 
 /// How results are printed.
@@ -52,6 +60,9 @@ pub enum Format {
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
+    if let Some(Command::New(new)) = args.command {
+        return super::test_new::run(new, app).await;
+    }
     let started = Instant::now();
     let report = app.project_checked(&BTreeMap::new()).await?;
     let mut suite = app.suite(&report);

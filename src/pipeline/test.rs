@@ -71,8 +71,8 @@ pub struct Expected {
     pub cte: Option<Word>,
     /// The rows.
     pub rows: Rows,
-    /// Whether only the columns that are written are compared. Otherwise a column that is not
-    /// written must be NULL.
+    /// Whether of each row only the columns that it writes are compared. Otherwise a column that is
+    /// not written must be NULL.
     pub partial: bool,
     /// Whether the order of rows counts.
     pub ordered: bool,

@@ -98,15 +98,17 @@ impl QueryEngine {
         std::fs::create_dir_all(&self.limits.spill).map_err(|error| {
             crate::run::failure::io_failure("create", &self.limits.spill, &error)
         })?;
-        self.session_with(DiskManagerMode::Directories(vec![self.limits.spill.clone()]))
+        let spill = DiskManagerMode::Directories(vec![self.limits.spill.clone()]);
+        self.session_with(spill, self.limits.threads)
     }
 
-    /// A new session for rows that are in memory: nothing is spilled, no disk is touched.
+    /// A new session for a few rows that are in memory: nothing is spilled, no disk is touched, and
+    /// nothing is spread over threads.
     pub fn session_in_memory(&self) -> Outcome<QuerySession> {
-        self.session_with(DiskManagerMode::Disabled)
+        self.session_with(DiskManagerMode::Disabled, 1)
     }
 
-    fn session_with(&self, spill: DiskManagerMode) -> Outcome<QuerySession> {
+    fn session_with(&self, spill: DiskManagerMode, partitions: usize) -> Outcome<QuerySession> {
         let pool = Arc::new(PeakRecordingPool::new(Arc::clone(&self.pool)));
         let runtime = RuntimeEnvBuilder::new()
             .with_memory_pool(Arc::clone(&pool) as Arc<dyn MemoryPool>)
@@ -118,7 +120,7 @@ impl QueryEngine {
         })?;
         runtime.register_object_store(&url, Arc::clone(&self.lake.store));
         let state = SessionStateBuilder::new()
-            .with_config(config(self.limits.threads))
+            .with_config(config(partitions))
             .with_runtime_env(runtime)
             .with_default_features()
             .build();

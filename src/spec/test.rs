@@ -80,7 +80,7 @@ pub struct OutputsSpec {
     /// A file beside the test's, `.csv` or JSON lines.
     #[serde(default)]
     pub file: Option<Spanned<String>>,
-    /// Whether only the columns that are written are compared.
+    /// Whether of each row only the columns that it writes are compared.
     #[serde(default)]
     pub partial: bool,
     /// Whether the order of rows counts.
@@ -110,7 +110,7 @@ pub struct CteSpec {
     /// A file beside the test's, `.csv` or JSON lines.
     #[serde(default)]
     pub file: Option<Spanned<String>>,
-    /// Whether only the columns that are written are compared.
+    /// Whether of each row only the columns that it writes are compared.
     #[serde(default)]
     pub partial: bool,
     /// Whether the order of rows counts.

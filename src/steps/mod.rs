@@ -5,6 +5,7 @@ pub mod context;
 mod dataset;
 mod fit;
 pub mod load;
+pub mod preview;
 pub mod publish;
 pub mod score;
 pub mod select;

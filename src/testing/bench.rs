@@ -1,60 +1,60 @@
 //! One test at work: its tables, its query, and what came out against what was expected.
 
-use std::collections::{BTreeSet, HashMap};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, Date32Array, RecordBatch};
-use datafusion::arrow::compute::{cast, concat_batches, filter_record_batch};
+use datafusion::arrow::array::{Array, BooleanArray, Date32Array, RecordBatch};
+use datafusion::arrow::compute::{cast, filter_record_batch};
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
+use datafusion::catalog::TableProvider;
 use datafusion::common::ScalarValue;
 use datafusion::datasource::MemTable;
 use datafusion::error::DataFusionError;
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
-use datafusion::physical_plan::collect;
 
-use super::compare::{Grid, Manner, compare};
+use super::plans::{Key, Plans};
 use super::rows::{batch, problem, read, unknown_columns};
-use super::settle::{Settled, Subject, settle};
 use super::{Case, Typed};
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::nearest::nearest;
-use crate::pipeline::step::{FATE_COLUMN, PARTITION_COLUMN, Read, ReadFrom, SqlStep, StepKind};
-use crate::pipeline::test::{CellValue, Expected, Given, Row, Rows, Test, Word};
+use crate::pipeline::step::{PARTITION_COLUMN, Read, ReadFrom, SqlStep, StepKind};
+use crate::pipeline::test::{CellValue, Given, Row, Rows, Test, Word};
 use crate::query::analysis;
-use crate::query::fate::KEPT;
 use crate::query::raw::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN};
 use crate::query::session::{QueryEngine, QuerySession, failure_of};
 use crate::query::statement::QueryTree;
 use crate::run::failure::{Failure, Problem, Rule};
-use crate::run::testing::Mismatch;
 
 /// What `$run_id` is in tests.
 const RUN: &str = "test";
-/// Columns that say where a raw row is from; compared only where a test names them.
-const META: [&str; 3] = [FILE_COLUMN, LINE_COLUMN, ROW_COLUMN];
-
-type Broken<T> = Result<T, Vec<Problem>>;
+pub(super) type Broken<T> = Result<T, Vec<Problem>>;
 /// What a column holds where a row does not say, by the row's number from 1.
-type Defaults<'a> = Vec<(String, Box<dyn Fn(usize) -> String + Send + Sync + 'a>)>;
+pub(super) type Defaults<'a> = Vec<(String, Box<dyn Fn(usize) -> String + Send + Sync + 'a>)>;
 
 /// A test's tables in a session of their own.
 pub(super) struct Bench<'a> {
-    test: &'a Test,
-    typed: &'a Typed,
-    sql: &'a SqlStep,
-    query: QueryTree,
-    session: QuerySession,
-    date: LogicalDate,
+    pub(super) test: &'a Test,
+    pub(super) typed: &'a Typed,
+    pub(super) sql: &'a SqlStep,
+    pub(super) query: QueryTree,
+    pub(super) session: QuerySession,
+    plans: &'a Plans,
+    /// The tables that are registered, with their rows.
+    tables: BTreeMap<String, Arc<MemTable>>,
+    /// The CTEs whose rows are given.
+    replaced: Vec<String>,
+    pub(super) date: LogicalDate,
     parameters: HashMap<String, ScalarValue>,
     /// Rows of the sources that the query reads, if it reads any.
-    read: Option<u64>,
+    pub(super) read: Option<u64>,
 }
 
 impl<'a> Bench<'a> {
     /// A bench without rows.
-    pub(super) fn new(engine: &QueryEngine, case: &'a Case) -> Broken<Self> {
+    pub(super) fn new(engine: &QueryEngine, plans: &'a Plans, case: &'a Case) -> Broken<Self> {
         let Case { test, typed } = case;
         let step = typed.pipeline.step(test.table.as_str()).map(|step| &step.kind);
         let Some(StepKind::Sql(sql)) = step else {
@@ -70,7 +70,21 @@ impl<'a> Bench<'a> {
         let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
         let parameters = analysis::parameters(partition, date, RUN, &test.variables);
         let session = engine.session_in_memory().map_err(failed)?;
-        Ok(Self { test, typed, sql, query, session, date, parameters, read: None })
+        let tables = BTreeMap::new();
+        let (replaced, read) = (Vec::new(), None);
+        Ok(Self {
+            test,
+            typed,
+            sql,
+            query,
+            session,
+            plans,
+            tables,
+            replaced,
+            date,
+            parameters,
+            read,
+        })
     }
 
     /// Registers the rows of what the query reads, and of the CTEs that are given in its place.
@@ -119,15 +133,15 @@ impl<'a> Bench<'a> {
     }
 
     /// Registers one table or source; returns its rows.
-    fn input(&self, read: &Read, given: Option<&Given>) -> Broken<u64> {
+    fn input(&mut self, read: &Read, given: Option<&Given>) -> Broken<u64> {
         let name = read.name.as_str();
         let Some(schema) = self.typed.schemas.get(&read.name) else {
             let message = format!("the columns of `{name}` are not known");
             let place = given.map_or(&self.test.place, |given| &given.name.place);
             return Err(vec![problem(Rule::UnknownTable, place, message, None)]);
         };
-        let (rows, mut problems) = rows_of(given)?;
-        problems.extend(unknown_columns(&rows, schema, &format!("`{name}`")));
+        let rows = rows_of(given)?;
+        let mut problems = unknown_columns(&rows, schema, &format!("`{name}`"));
         let defaults: Defaults<'_> = match read.from {
             ReadFrom::Source => {
                 problems.extend(nulls_of_required(&rows, schema));
@@ -138,7 +152,8 @@ impl<'a> Bench<'a> {
                 ]
             }
             ReadFrom::Table => {
-                vec![(PARTITION_COLUMN.to_owned(), Box::new(|_| self.date.to_string()))]
+                let date = self.date.to_string();
+                vec![(PARTITION_COLUMN.to_owned(), Box::new(move |_| date.clone()))]
             }
         };
         let by_day = read.from == ReadFrom::Table && self.is_by_day(name);
@@ -181,13 +196,16 @@ impl<'a> Bench<'a> {
         read.and_then(|read| filter_record_batch(&rows, &read).ok()).unwrap_or(rows)
     }
 
-    fn register(&self, name: &str, rows: RecordBatch) -> Broken<()> {
+    fn register(&mut self, name: &str, rows: RecordBatch) -> Broken<()> {
         let failed = |error: DataFusionError| {
             let failure = failure_of(error, &format!("register `{name}`"));
             vec![problem(Rule::InvalidQuery, &self.test.place, failure.message, failure.hint)]
         };
         let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).map_err(failed)?;
-        self.session.context.register_table(name, Arc::new(table)).map_err(failed)?;
+        let table = Arc::new(table);
+        self.tables.insert(name.to_owned(), Arc::clone(&table));
+        let provider: Arc<dyn TableProvider> = table;
+        self.session.context.register_table(name, provider).map_err(failed)?;
         Ok(())
     }
 
@@ -198,10 +216,10 @@ impl<'a> Bench<'a> {
         for given in self.test.inputs.iter().filter(|given| ctes.contains(&given.name.text)) {
             let name = given.name.text.as_str();
             let query = self.selecting(&given.name)?;
-            let (plan, _) = self.planned(&query, &given.name).await?;
+            let (plan, _) = self.planned(&query, Some(name), &given.name).await?;
             let schema = nullable(plan.schema().inner());
-            let (rows, mut found) = rows_of(Some(given))?;
-            found.extend(unknown_columns(&rows, &schema, &format!("CTE `{name}`")));
+            let rows = rows_of(Some(given))?;
+            let found = unknown_columns(&rows, &schema, &format!("CTE `{name}`"));
             match batch(&rows, &schema, &Vec::new()) {
                 Ok(rows) if found.is_empty() => replaced.push((name, rows)),
                 Ok(_) => problems.extend(found),
@@ -213,13 +231,14 @@ impl<'a> Bench<'a> {
         }
         let names: Vec<&str> = replaced.iter().map(|(name, _)| *name).collect();
         self.query = self.query.without(&names);
+        self.replaced = names.into_iter().map(str::to_owned).collect();
         for (name, rows) in replaced {
             self.register(name, rows)?;
         }
         Ok(())
     }
 
-    fn selecting(&self, cte: &Word) -> Broken<QueryTree> {
+    pub(super) fn selecting(&self, cte: &Word) -> Broken<QueryTree> {
         match self.query.selecting(&cte.text) {
             Ok(Some(query)) => Ok(query),
             Ok(None) => {
@@ -243,194 +262,35 @@ impl<'a> Bench<'a> {
         self.test.now.unwrap_or_else(|| self.date.interval().end)
     }
 
-    async fn planned(&self, query: &QueryTree, at: &Word) -> Broken<(LogicalPlan, SessionState)> {
-        let now = Some(self.now());
-        let planned = query.plan(&self.session.context, self.parameters.clone(), now).await;
+    /// Plans a query over the registered tables; `of` is the CTE that it selects.
+    pub(super) async fn planned(
+        &self,
+        query: &QueryTree,
+        of: Option<&str>,
+        at: &Word,
+    ) -> Broken<(LogicalPlan, SessionState)> {
+        let now = self.now();
+        let key = Key::new(self.test, of, &self.replaced, self.date, now, &self.tables);
+        let planned = match self.plans.over(&key, &self.tables) {
+            Some(plan) => plan.map(|plan| {
+                let mut state = self.session.context.state();
+                state.execution_props_mut().query_execution_start_time = Some(now);
+                (plan, state)
+            }),
+            None => {
+                let context = &self.session.context;
+                let planned = query.plan(context, self.parameters.clone(), Some(now)).await;
+                planned.inspect(|(plan, _)| self.plans.keep(key, plan))
+            }
+        };
         planned.map_err(|error| {
             let failure = failure_of(error, &format!("plan `{}`", self.sql.file));
             vec![problem(Rule::InvalidQuery, &at.place, failure.message, failure.hint)]
         })
     }
-
-    /// Compares the rows of a CTE.
-    pub(super) async fn cte(&self, cte: &Word, expected: &Expected) -> Broken<Vec<Mismatch>> {
-        let query = self.selecting(cte)?;
-        let (plan, state) = self.planned(&query, cte).await?;
-        let schema = Arc::clone(plan.schema().inner());
-        let wanted = self.wanted(expected, &schema, &format!("CTE `{}`", cte.text), false)?;
-        let actual = match self.computed(&plan, &state).await {
-            Ok(actual) => actual,
-            Err(failure) => return Ok(vec![refused(failure)]),
-        };
-        let differ = wanted.against(&actual, expected, &self.sql.unique_key);
-        let differ = differ
-            .map_err(|message| vec![problem(Rule::InvalidQuery, &cte.place, message, None)])?;
-        let named = differ.map(|mut differ| {
-            differ.cte = Some(cte.text.clone());
-            Mismatch::Rows(differ)
-        });
-        Ok(named.into_iter().collect())
-    }
-
-    /// Compares the rows of the table, as a run would publish them.
-    pub(super) async fn table(&self, expected: Option<&Expected>) -> Broken<Vec<Mismatch>> {
-        let at = Word { text: self.test.name.clone(), place: self.test.place.clone() };
-        let (plan, state) = self.planned(&self.query, &at).await?;
-        let schema = Arc::clone(plan.schema().inner());
-        let of = format!("`{}`", self.test.table);
-        let wanted = expected.map(|it| self.wanted(it, &schema, &of, true)).transpose()?;
-        let actual = match self.computed(&plan, &state).await {
-            Ok(actual) => actual,
-            Err(failure) => return Ok(self.judge(Some(failure)).into_iter().collect()),
-        };
-        let all: Vec<String>;
-        let compared = match &wanted {
-            Some(wanted) => &wanted.columns,
-            None => {
-                all = schema.fields().iter().map(|field| field.name().clone()).collect();
-                &all
-            }
-        };
-        let Test { table: name, .. } = self.test;
-        let subject = Subject { name, sql: self.sql, date: self.date, read: self.read, compared };
-        let Settled { kept, refusal } = settle(&subject, &actual, &self.session.context).await;
-        let mut mismatches: Vec<Mismatch> = self.judge(refusal).into_iter().collect();
-        if let (Some(wanted), Some(expected), Some(kept)) = (wanted, expected, kept) {
-            let rows = if wanted.with_fates { said(&actual) } else { kept };
-            let differ = wanted.against(&rows, expected, &self.sql.unique_key);
-            let differ = differ.map_err(|message| {
-                vec![problem(Rule::InvalidQuery, &expected.place, message, None)]
-            })?;
-            mismatches.extend(differ.map(Mismatch::Rows));
-        }
-        Ok(mismatches)
-    }
-
-    /// Whether the rows are refused as they should be.
-    fn judge(&self, refusal: Option<Failure>) -> Option<Mismatch> {
-        match (&self.test.refused, refusal) {
-            (None, None) => None,
-            (None, Some(failure)) => Some(refused(failure)),
-            (Some(word), Some(failure)) if failure.message.contains(&word.text) => None,
-            (Some(word), refusal) => Some(Mismatch::NotRefused {
-                expected: word.text.clone(),
-                actual: refusal.map(|failure| failure.message),
-            }),
-        }
-    }
-
-    async fn computed(
-        &self,
-        plan: &LogicalPlan,
-        state: &SessionState,
-    ) -> Result<RecordBatch, Failure> {
-        let failed = |error| failure_of(error, &format!("run `{}`", self.sql.file));
-        let planner = state.query_planner();
-        let physical = planner.create_physical_plan(plan, state).await.map_err(failed)?;
-        let schema = physical.schema();
-        let batches = collect(physical, state.task_ctx()).await.map_err(failed)?;
-        concat_batches(&schema, &batches).map_err(|error| failed(error.into()))
-    }
-
-    /// The expected rows as columns of the query's types.
-    fn wanted(
-        &self,
-        expected: &Expected,
-        schema: &SchemaRef,
-        of: &str,
-        is_table: bool,
-    ) -> Broken<Wanted> {
-        let rows = read(&expected.rows)?;
-        let mut problems = unknown_columns(&rows, schema, of);
-        let written: BTreeSet<&str> =
-            rows.iter().flat_map(|row| &row.cells).map(|(word, _)| word.text.as_str()).collect();
-        let with_fates = is_table && written.contains(FATE_COLUMN);
-        let columns: Vec<String> = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().as_str())
-            .filter(|name| {
-                let special = is_table && (META.contains(name) || *name == FATE_COLUMN);
-                written.contains(name) || !(expected.partial || special)
-            })
-            .map(str::to_owned)
-            .collect();
-        let date = self.date.to_string();
-        let mut defaults: Defaults<'_> = Vec::new();
-        if is_table && self.sql.partitioned {
-            defaults.push((PARTITION_COLUMN.to_owned(), Box::new(move |_| date.clone())));
-        }
-        if with_fates {
-            defaults.push((FATE_COLUMN.to_owned(), Box::new(|_| KEPT.to_owned())));
-        }
-        let rows_as_columns = batch(&rows, &nullable(schema), &defaults);
-        match rows_as_columns {
-            Ok(batch) if problems.is_empty() => Ok(Wanted {
-                batch,
-                columns,
-                with_fates,
-                lines: rows.iter().map(|row| row.place.line).collect(),
-            }),
-            Ok(_) => Err(problems),
-            Err(found) => {
-                problems.extend(found);
-                Err(problems)
-            }
-        }
-    }
 }
 
-/// Expected rows, typed.
-struct Wanted {
-    batch: RecordBatch,
-    /// The columns that are compared.
-    columns: Vec<String>,
-    /// Whether all rows are compared with their fates, instead of those that are kept.
-    with_fates: bool,
-    /// The lines on which the rows stand.
-    lines: Vec<usize>,
-}
-
-impl Wanted {
-    fn against(
-        &self,
-        actual: &RecordBatch,
-        expected: &Expected,
-        key: &[String],
-    ) -> Result<Option<crate::run::testing::RowsDiffer>, String> {
-        let told = |error: datafusion::arrow::error::ArrowError| format!("cannot compare: {error}");
-        let wanted = Grid::new(&self.batch, &self.columns).map_err(told)?;
-        let actual = Grid::new(actual, &self.columns).map_err(told)?;
-        let Expected { ordered, tolerance, .. } = *expected;
-        Ok(compare(&wanted, &actual, &Manner { ordered, tolerance, key, lines: &self.lines }))
-    }
-}
-
-fn refused(failure: Failure) -> Mismatch {
-    Mismatch::Refused { message: failure.message, hint: failure.hint }
-}
-
-/// The rows with a fate that is not said written out.
-fn said(batch: &RecordBatch) -> RecordBatch {
-    let Some((index, _)) = batch.schema_ref().column_with_name(FATE_COLUMN) else {
-        return batch.clone();
-    };
-    let Ok(fates) = crate::query::fate::fates(batch, index) else { return batch.clone() };
-    let said: ArrayRef = Arc::new(
-        fates
-            .iter()
-            .map(|fate| Some(fate.unwrap_or(KEPT)))
-            .collect::<datafusion::arrow::array::StringArray>(),
-    );
-    let mut columns = batch.columns().to_vec();
-    columns[index] = said;
-    let mut fields: Vec<_> = batch.schema_ref().fields().iter().cloned().collect();
-    fields[index] =
-        Arc::new(datafusion::arrow::datatypes::Field::new(FATE_COLUMN, DataType::Utf8, true));
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns).unwrap_or_else(|_| batch.clone())
-}
-
-fn nullable(schema: &Schema) -> SchemaRef {
+pub(super) fn nullable(schema: &Schema) -> SchemaRef {
     let fields = schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
@@ -450,9 +310,9 @@ fn date_of(test: &Test, sql: &SqlStep) -> Broken<LogicalDate> {
     }
 }
 
-fn rows_of(given: Option<&Given>) -> Broken<(std::borrow::Cow<'_, [Row]>, Vec<Problem>)> {
+fn rows_of(given: Option<&Given>) -> Broken<Cow<'_, [Row]>> {
     const NONE: &Rows = &Rows::Written(Vec::new());
-    read(given.map_or(NONE, |given| &given.rows)).map(|rows| (rows, Vec::new()))
+    read(given.map_or(NONE, |given| &given.rows))
 }
 
 /// A row of a source that lacks a required value never comes to the query.

@@ -3,20 +3,28 @@
 
 mod bench;
 mod compare;
+pub mod draft;
+mod mask;
+mod outputs;
+mod plans;
 mod rows;
 mod settle;
+pub mod slice;
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
 
+use datafusion::arrow::array::RecordBatch;
+
 use self::bench::Bench;
+use self::plans::Plans;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::test::Test;
 use crate::query::analysis::Schemas;
 use crate::query::session::QueryEngine;
-use crate::run::failure::{Outcome, Problem};
+use crate::run::failure::{Failure, Outcome, Problem};
 use crate::run::testing::{Mismatch, TestResult, Verdict};
 
 /// A pipeline with the columns of its tables.
@@ -45,11 +53,12 @@ pub async fn run_all(
     fail_fast: bool,
 ) -> Outcome<Vec<TestResult>> {
     let at_once = engine.limits().threads.max(1) * 2;
+    let plans = Arc::new(Plans::default());
     let work = cases.into_iter().map(|case| {
-        let engine = Arc::clone(engine);
+        let (engine, plans) = (Arc::clone(engine), Arc::clone(&plans));
         async move {
             let inner = Arc::clone(&engine);
-            engine.compute(async move { Ok(run(&inner, &case).await) }).await
+            engine.compute(async move { Ok(run(&inner, &plans, &case).await) }).await
         }
     });
     let mut running = futures::stream::iter(work).buffered(at_once);
@@ -65,10 +74,25 @@ pub async fn run_all(
     Ok(results)
 }
 
+/// All rows that a test's query makes of its inputs, with their fates. Errors: what does not fit the
+/// query, and what a run would fail with.
+pub async fn rows(engine: &Arc<QueryEngine>, case: Case) -> Outcome<RecordBatch> {
+    let inner = Arc::clone(engine);
+    let work = async move {
+        let plans = Plans::default();
+        let does_not_fit =
+            |problems| Failure::problems("the test does not fit its query", problems);
+        let mut bench = Bench::new(&inner, &plans, &case).map_err(does_not_fit)?;
+        bench.fill().await.map_err(does_not_fit)?;
+        bench.rows().await.map_err(does_not_fit)?
+    };
+    engine.compute(work).await
+}
+
 /// Runs one test.
-async fn run(engine: &QueryEngine, case: &Case) -> TestResult {
+async fn run(engine: &QueryEngine, plans: &Plans, case: &Case) -> TestResult {
     let started = Instant::now();
-    let verdict = match attempt(engine, case).await {
+    let verdict = match attempt(engine, plans, case).await {
         Ok(mismatches) if mismatches.is_empty() => Verdict::Passed,
         Ok(mismatches) => Verdict::Failed(mismatches),
         Err(problems) => Verdict::Broken(problems),
@@ -85,8 +109,12 @@ async fn run(engine: &QueryEngine, case: &Case) -> TestResult {
     }
 }
 
-async fn attempt(engine: &QueryEngine, case: &Case) -> Result<Vec<Mismatch>, Vec<Problem>> {
-    let mut bench = Bench::new(engine, case)?;
+async fn attempt(
+    engine: &QueryEngine,
+    plans: &Plans,
+    case: &Case,
+) -> Result<Vec<Mismatch>, Vec<Problem>> {
+    let mut bench = Bench::new(engine, plans, case)?;
     bench.fill().await?;
     let mut mismatches = Vec::new();
     let mut problems = Vec::new();

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 21] = [
     &[],
     &["run"],
     &["plan"],
@@ -15,7 +15,10 @@ const COMMANDS: [&[&str]; 18] = [
     &["query"],
     &["diff"],
     &["test"],
+    &["test", "new"],
     &["lineage"],
+    &["preview"],
+    &["init"],
     &["doctor"],
     &["iam"],
     &["completions"],

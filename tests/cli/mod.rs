@@ -7,3 +7,4 @@ pub mod iam;
 mod lineage;
 mod plan;
 mod streams;
+mod testing;

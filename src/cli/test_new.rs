@@ -1,0 +1,237 @@
+//! `recctl test new`
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Ended;
+use crate::app::{App, Opening, typed};
+use crate::pipeline::interval::LogicalDate;
+use crate::pipeline::name::Name;
+use crate::pipeline::nearest::nearest;
+use crate::pipeline::schema::PII;
+use crate::pipeline::step::{Read, SqlStep, StepKind};
+use crate::query::lineage::TableLineage;
+use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
+use crate::run::testing::Verdict;
+use crate::spec::compile::compile_tests;
+use crate::testing::draft::{Draft, DraftInput};
+use crate::testing::slice::{Cut, cut};
+use crate::testing::{Case, Typed, rows, run_all};
+use crate::validate::Report;
+
+/// Write a test from a slice of real data: some rows of a table, and of its inputs the rows that
+/// share their keys
+///
+/// What is expected is what the query makes of the slice: read it before you keep it. Columns with
+/// the tag `pii`, and those whose values are made of them, are masked: the same value becomes the
+/// same other value of the same form, so that joins still find each other.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  recctl test new clean_events --date 2026-03-01 --rows 5
+  recctl test new user_profiles --rows 2 --mask user_id
+  recctl test new interactions --out -        print it instead of writing a file")]
+pub struct Args {
+    /// The table
+    table: String,
+    /// The day that the data is about [default: yesterday, UTC]
+    #[arg(long, value_name = "YYYY-MM-DD")]
+    date: Option<LogicalDate>,
+    /// Rows of the table to begin with
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    rows: u16,
+    /// What the choice of rows and the masks depend on
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Mask this column too, wherever it is; may be given several times
+    #[arg(long, value_name = "COLUMN", value_delimiter = ',')]
+    mask: Vec<String>,
+    /// The file to write, relative to the project; `-` prints [default: <tests>/<table>_<date>.yaml]
+    #[arg(long, value_name = "FILE")]
+    out: Option<String>,
+    /// The pipeline, where several have a table of that name
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+}
+
+pub(super) async fn run(args: Args, app: &App) -> Ended {
+    let report = app.project_checked(&BTreeMap::new()).await?;
+    let pipelines = typed(&report);
+    let (typed, several) = find(&args, &pipelines)?;
+    let Some((table, sql)) = sql_of(typed, &args.table) else {
+        let message = format!("`{}` is not made by a query", args.table);
+        return Err(Failure::new(FailureKind::Usage, message));
+    };
+    let target = app.target(Opening::Existing).await?;
+    let services = &target.services;
+    let date = match args.date {
+        Some(date) => date,
+        None => LogicalDate::new(services.clock.now().date_naive()).minus(1),
+    };
+    let path = match args.out.as_deref() {
+        Some("-") => None,
+        Some(path) => Some(path.to_owned()),
+        None => Some(format!("{}/{table}_{date}.yaml", report.project.tests)),
+    };
+    if let Some(path) = &path
+        && app.settings.project.join(path).exists()
+    {
+        let message = format!("`{path}` is already there, and is not overwritten");
+        let hint = "name another file with --out, or print the test with --out -";
+        return Err(Failure::new(FailureKind::Usage, message).with_hint(hint));
+    }
+    let seed = args.seed;
+    let slices =
+        cut(services, typed, sql, Cut { date, rows: usize::from(args.rows), seed }).await?;
+    let inputs: Vec<DraftInput> = slices
+        .into_iter()
+        .map(|(read, rows)| DraftInput {
+            masked: hidden(&report, &typed.pipeline.name, &read, &args.mask),
+            name: read.name.to_string(),
+            rows,
+        })
+        .collect();
+    let draft = Draft {
+        name: format!("a slice of {date} with seed {seed}"),
+        pipeline: several.then_some(&typed.pipeline.name),
+        table,
+        date,
+        variables: typed
+            .pipeline
+            .variables
+            .iter()
+            .filter(|(name, _)| sql.parameters.contains(name))
+            .map(|(name, value)| (name.as_str(), value))
+            .collect(),
+        inputs: &inputs,
+        seed,
+    };
+    let text = written(app, &report, typed, &draft, path.as_deref().unwrap_or("-")).await?;
+    match path {
+        None => super::print(&text),
+        Some(path) => {
+            let file = app.settings.project.join(&path);
+            if let Some(folder) = file.parent() {
+                std::fs::create_dir_all(folder).map_err(|e| io_failure("create", folder, &e))?;
+            }
+            std::fs::write(&file, &text).map_err(|error| io_failure("write", &file, &error))?;
+            super::print(&format!("wrote `{path}`; read what it expects before you keep it"));
+        }
+    }
+    Ok(0)
+}
+
+/// The text of the test with what the query makes of its inputs, which passes.
+async fn written(
+    app: &App,
+    report: &Report,
+    typed: &Arc<Typed>,
+    draft: &Draft<'_>,
+    path: &str,
+) -> Outcome<String> {
+    let engine = app.memory_engine()?;
+    let failed = |what: &dyn std::fmt::Display| {
+        Failure::new(FailureKind::Internal, format!("cannot write the test: {what}"))
+    };
+    let case = |text: &str| {
+        let none = |_: &str| Err(std::io::ErrorKind::NotFound.into());
+        let (mut tests, problems) = compile_tests(path, text, &report.project, &none);
+        match (tests.pop(), problems.first()) {
+            (Some(test), None) => Ok(Case { test, typed: Arc::clone(typed) }),
+            (_, problem) => Err(failed(&problem.map_or("no test", |it| it.message.as_str()))),
+        }
+    };
+    let begun = draft.text(None).map_err(|error| failed(&error))?;
+    let made = rows(&engine, case(&begun)?).await?;
+    let text = draft.text(Some(&made)).map_err(|error| failed(&error))?;
+    let results = run_all(&engine, vec![case(&text)?], true).await?;
+    match results.first().map(|result| &result.verdict) {
+        Some(Verdict::Passed) => Ok(text),
+        verdict => {
+            let message = format!("a run would not take the slice's rows: {verdict:?}");
+            Err(Failure::new(FailureKind::Step, message).with_hint("try another --seed"))
+        }
+    }
+}
+
+/// The pipeline of the table, and whether others have one of that name too.
+fn find<'a>(
+    args: &Args,
+    pipelines: &'a BTreeMap<Name, Arc<Typed>>,
+) -> Outcome<(&'a Arc<Typed>, bool)> {
+    let has = |typed: &&Arc<Typed>| typed.pipeline.step(&args.table).is_some();
+    let having: Vec<&Arc<Typed>> = pipelines.values().filter(has).collect();
+    let wanted = |typed: &&&Arc<Typed>| {
+        args.pipeline.as_ref().is_none_or(|name| *name == typed.pipeline.name.as_str())
+    };
+    let mut chosen = having.iter().filter(wanted);
+    match (chosen.next(), chosen.next()) {
+        (Some(typed), None) => Ok((typed, having.len() > 1)),
+        (Some(_), Some(other)) => {
+            let message = format!("several pipelines have a table `{}`", args.table);
+            let hint = format!("say which, with --pipeline {}", other.pipeline.name);
+            Err(Failure::new(FailureKind::Usage, message).with_hint(hint))
+        }
+        (None, _) => {
+            let steps = pipelines.values().flat_map(|typed| &typed.pipeline.steps);
+            let tables = steps.filter(|step| matches!(step.kind, StepKind::Sql(_)));
+            let known: Vec<&str> = tables.map(|step| step.name.as_str()).collect();
+            let failure =
+                Failure::new(FailureKind::Usage, format!("unknown table `{}`", args.table));
+            Err(failure.with_hint(match nearest(&args.table, known.iter().copied()) {
+                Some(near) => format!("did you mean `{near}`?"),
+                None => format!("expected one of `{}`", known.join("`, `")),
+            }))
+        }
+    }
+}
+
+fn sql_of<'a>(typed: &'a Typed, table: &str) -> Option<(&'a Name, &'a SqlStep)> {
+    let step = typed.pipeline.step(table)?;
+    match &step.kind {
+        StepKind::Sql(sql) => Some((&step.name, sql)),
+        StepKind::Train(_)
+        | StepKind::Tune(_)
+        | StepKind::Select(_)
+        | StepKind::Score(_)
+        | StepKind::Load(_) => None,
+    }
+}
+
+/// The columns of an input that are masked.
+fn hidden(report: &Report, pipeline: &Name, read: &Read, asked: &[String]) -> BTreeSet<String> {
+    let schema = report.analyses.get(pipeline).and_then(|it| it.schemas.get(&read.name));
+    let columns = schema.iter().flat_map(|schema| schema.fields()).map(|field| field.name());
+    columns
+        .filter(|column| {
+            asked.contains(column)
+                || tells(report, pipeline, read.name.as_str(), column, &mut BTreeSet::new())
+        })
+        .cloned()
+        .collect()
+}
+
+/// Whether a column is tagged, or shows values of one that is.
+fn tells(
+    report: &Report,
+    pipeline: &Name,
+    table: &str,
+    column: &str,
+    seen: &mut BTreeSet<(String, String)>,
+) -> bool {
+    if !seen.insert((table.to_owned(), column.to_owned())) {
+        return false;
+    }
+    if let Some(source) = report.project.sources.get(table) {
+        let tagged = |tags: &[String]| tags.iter().any(|tag| tag == PII);
+        return source.columns.iter().any(|it| it.name == column && tagged(&it.tags));
+    }
+    let Some(made) = report.analyses.get(pipeline).and_then(|it| it.tables.get(table)) else {
+        return false;
+    };
+    let lineage = TableLineage::of_table(&made.plan, &made.schema);
+    let Some(from) = lineage.column(column).map(|column| &column.from) else { return false };
+    from.iter().any(|(origin, one)| {
+        one.shows_values && tells(report, pipeline, &origin.table, &origin.column, seen)
+    })
+}
