@@ -15,3 +15,4 @@ mod layering;
 mod production;
 mod sandbox;
 mod specs;
+mod validate;

@@ -14,7 +14,7 @@ use recctl::run::failure::Problem;
 use recctl::spec::compile::{Inputs, compile};
 use recctl::validate::validate;
 
-type Files = BTreeMap<String, String>;
+pub type Files = BTreeMap<String, String>;
 
 const PROJECT: &str = "pipelines.yaml";
 const CATALOGUE: &str = "sql/catalogue.sql";
@@ -442,7 +442,7 @@ fn told(mistakes: &[Mistake]) -> String {
     text
 }
 
-fn describe(files: &Files, problems: &[Problem]) -> String {
+pub fn describe(files: &Files, problems: &[Problem]) -> String {
     let mut text = String::new();
     for problem in problems {
         let _ = writeln!(text, "  {}", problems::line(problem));
@@ -458,7 +458,7 @@ fn describe(files: &Files, problems: &[Problem]) -> String {
     text
 }
 
-fn problems_of(files: &Files, given: &BTreeMap<String, String>) -> Vec<Problem> {
+pub fn problems_of(files: &Files, given: &BTreeMap<String, String>) -> Vec<Problem> {
     let read =
         |path: &str| files.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into());
     let list = |folder: &str| {
@@ -471,7 +471,7 @@ fn problems_of(files: &Files, given: &BTreeMap<String, String>) -> Vec<Problem> 
 }
 
 /// Replaces a piece of a file that stands there once; `*` is the whole file.
-fn edit(files: &mut Files, file: &str, right: &str, wrong: &str) {
+pub fn edit(files: &mut Files, file: &str, right: &str, wrong: &str) {
     let text = files.get_mut(file).unwrap();
     if right == "*" {
         *text = wrong.to_owned();
@@ -481,7 +481,7 @@ fn edit(files: &mut Files, file: &str, right: &str, wrong: &str) {
     *text = text.replace(right, wrong);
 }
 
-fn base() -> Files {
+pub fn base() -> Files {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/base");
     files_of(&folder, &[PROJECT, "sql", "jobs"])
 }

@@ -27,12 +27,14 @@ use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
 use crate::report::OutputMode;
 use crate::report::emf::Emf;
+use crate::report::problems::line;
 use crate::report::{Setup, choose};
 use crate::run::event::EventSink;
-use crate::run::failure::{Failure, FailureKind, Outcome, Problem};
+use crate::run::failure::{Failure, FailureKind, Outcome, Problem, Rule};
 use crate::settings::{Metrics, Settings};
 use crate::spec::compile::Project;
 use crate::steps::context::Services;
+use crate::validate::Report;
 
 pub use against::is_run;
 pub use declared::Scratch;
@@ -119,13 +121,17 @@ impl App {
         Self { settings, mode: self.mode, colour: self.colour }
     }
 
-    /// Judges the project and returns one of its pipelines.
+    /// Judges the project and returns one of its pipelines. Warnings that a run has to do with are
+    /// logged.
     pub async fn pipeline(
         &self,
         name: &str,
         given: &BTreeMap<String, String>,
     ) -> Outcome<Arc<Pipeline>> {
-        let project = self.project_checked(given).await?.project;
+        let Report { project, problems, .. } = self.project_checked(given).await?;
+        for warning in problems.iter().filter(|problem| problem.rule != Rule::UnusedFile) {
+            tracing::warn!("{}", line(warning));
+        }
         match project.pipelines.get(name) {
             Some(pipeline) => Ok(Arc::new(pipeline.clone())),
             None => Err(unknown_pipeline(name, &project)),

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{App, invalid};
+use super::{App, invalid, unknown_pipeline};
 use crate::query::analysis;
-use crate::report::problems::line;
 use crate::run::failure::Outcome;
 use crate::spec::compile::{Compiled, Inputs, compile};
 use crate::validate::{Report, validate};
@@ -26,15 +25,47 @@ impl App {
         validate(self.compiled(given)).await
     }
 
+    /// The same, but queries of these pipelines only; of all if none is named. What is wrong with
+    /// the files themselves is told in any case. Errors: a pipeline that the project does not have.
+    pub async fn validated_of(
+        &self,
+        pipelines: &[String],
+        given: &BTreeMap<String, String>,
+    ) -> Outcome<Report> {
+        let mut compiled = self.compiled(given);
+        let known = &mut compiled.project.pipelines;
+        if !known.is_empty()
+            && let Some(unknown) =
+                pipelines.iter().find(|name| !known.keys().any(|it| it.as_str() == *name))
+        {
+            return Err(unknown_pipeline(unknown, &compiled.project));
+        }
+        if !pipelines.is_empty() {
+            known.retain(|name, _| pipelines.iter().any(|wanted| wanted == name.as_str()));
+        }
+        Ok(validate(compiled).await)
+    }
+
+    /// What stands before paths of the project where other tools look for files: the project's
+    /// folder from the working folder, with a slash; empty if they are the same.
+    pub fn path_prefix(&self) -> String {
+        let project = &self.settings.project;
+        let here = std::env::current_dir().ok();
+        let relative = here.and_then(|here| project.strip_prefix(here).ok()).unwrap_or(project);
+        let parts = relative.components().filter(|part| *part != std::path::Component::CurDir);
+        let path: std::path::PathBuf = parts.collect();
+        match path.to_string_lossy().replace('\\', "/") {
+            path if path.is_empty() => path,
+            path => format!("{path}/"),
+        }
+    }
+
     /// The project with the analyses of its queries, for commands that need all of it to be right.
-    /// Errors: all that `recctl validate` calls an error. Warnings are logged.
+    /// Errors: all that `recctl validate` calls an error. The report's problems are warnings then.
     pub async fn project_checked(&self, given: &BTreeMap<String, String>) -> Outcome<Report> {
         let report = self.validated(given).await;
         if report.errors().next().is_some() {
             return Err(invalid(report.problems));
-        }
-        for warning in &report.problems {
-            tracing::warn!("{}", line(warning));
         }
         Ok(report)
     }

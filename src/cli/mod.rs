@@ -23,6 +23,7 @@ mod stdout;
 mod tables;
 mod test;
 mod test_new;
+mod validate;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -57,6 +58,7 @@ Examples:
 enum Command {
     Run(run::Args),
     Plan(plan::Args),
+    Validate(validate::Args),
     Sample(sample::Args),
     Recommend(recommend::Args),
     Rollback(rollback::Args),
@@ -96,6 +98,7 @@ pub fn main() -> ExitCode {
         Command::Doctor(args) => block_on(&app, ending_at_once(doctor::run(args, &app))),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
         Command::Plan(args) => block_on(&app, plan::run(&args, &app)),
+        Command::Validate(args) => block_on(&app, ending_at_once(validate::run(args, &app))),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
         Command::Recommend(args) => block_on(&app, ending_at_once(recommend::run(args, &app))),
         Command::Rollback(args) => block_on(&app, ending_at_once(rollback::run(args, &app))),

@@ -21,6 +21,7 @@ pub mod summary;
 pub mod table;
 pub mod terminal;
 pub mod testing;
+pub mod validation;
 pub mod words;
 
 #[cfg(test)]

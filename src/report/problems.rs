@@ -9,7 +9,7 @@ use miette::{
 
 use super::number::counted;
 use super::paint::Paint;
-use crate::run::failure::{Failure, Problem};
+use crate::run::failure::{Failure, Problem, Severity};
 
 /// Columns after which messages are wrapped.
 const WIDTH: usize = 100;
@@ -19,6 +19,8 @@ const WIDTH: usize = 100;
 pub struct Look {
     /// Colours.
     pub paint: Paint,
+    /// Whether the names of rules are told.
+    pub rules: bool,
     /// Whether lines and carets may be drawn with characters beyond ASCII: off for logs, whose
     /// readers often guess the encoding.
     pub unicode: bool,
@@ -27,12 +29,18 @@ pub struct Look {
 impl Look {
     /// For a terminal.
     pub fn terminal(colour: bool) -> Self {
-        Self { paint: Paint::new(colour), unicode: true }
+        Self { paint: Paint::new(colour), rules: false, unicode: true }
+    }
+
+    /// The same with the names of rules.
+    #[must_use]
+    pub fn with_rules(self) -> Self {
+        Self { rules: true, ..self }
     }
 
     /// For a file or a pipe.
     pub fn plain() -> Self {
-        Self { paint: Paint::off(), unicode: false }
+        Self { paint: Paint::off(), rules: false, unicode: false }
     }
 }
 
@@ -50,16 +58,26 @@ pub(super) fn details(
     read: &dyn Fn(&str) -> Option<String>,
     look: Look,
 ) -> Vec<String> {
+    let mut lines = drawings(&failure.problems, read, look);
+    lines.extend(failure.hint.as_ref().map(|hint| hinted(hint, look.paint)));
+    lines.extend(total(&failure.problems));
+    lines
+}
+
+/// Each place with its source line and a caret.
+pub(super) fn drawings(
+    problems: &[Problem],
+    read: &dyn Fn(&str) -> Option<String>,
+    look: Look,
+) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
-    for (at, problem) in failure.problems.iter().enumerate() {
+    for (at, problem) in problems.iter().enumerate() {
         let drawn = drawn(problem, read, look);
         if at > 0 && drawn.len() > 1 {
             lines.push(String::new());
         }
         lines.extend(drawn);
     }
-    lines.extend(failure.hint.as_ref().map(|hint| hinted(hint, look.paint)));
-    lines.extend(total(failure));
     lines
 }
 
@@ -80,13 +98,17 @@ pub fn lines(failure: &Failure) -> Vec<String> {
     }
     lines.extend(failure.problems.iter().map(line));
     lines.extend(failure.hint.as_ref().map(|hint| hinted(hint, Paint::off())));
-    lines.extend(total(failure));
+    lines.extend(total(&failure.problems));
     lines
 }
 
-/// One place: `file:line:column: message (hint: …)`.
+/// One place: `file:line:column: message (hint: …)`, with `warning: ` before the message of one.
 pub fn line(problem: &Problem) -> String {
     let Problem { file, line, column, message, .. } = problem;
+    let message = match problem.severity {
+        Severity::Error => message.clone(),
+        Severity::Warning => format!("warning: {message}"),
+    };
     let hint = problem.hint.as_ref().map(|hint| format!(" (hint: {hint})")).unwrap_or_default();
     format!("{file}:{line}:{column}: {message}{hint}")
 }
@@ -97,9 +119,9 @@ pub(super) fn hinted(hint: &str, paint: Paint) -> String {
 }
 
 /// `3 problems in 2 files`, if there are several.
-fn total(failure: &Failure) -> Option<String> {
-    let files: BTreeSet<&str> = failure.problems.iter().map(|it| it.file.as_str()).collect();
-    let number = failure.problems.len() as u64;
+fn total(problems: &[Problem]) -> Option<String> {
+    let files: BTreeSet<&str> = problems.iter().map(|it| it.file.as_str()).collect();
+    let number = problems.len() as u64;
     (number > 1).then(|| {
         format!("{} in {}", counted(number, "problem"), counted(files.len() as u64, "file"))
     })
@@ -109,7 +131,11 @@ fn total(failure: &Failure) -> Option<String> {
 fn drawing(problem: &Problem, source: String, look: Look) -> Option<String> {
     let (offset, length) = extent(problem, &source)?;
     let named = NamedSource::new(&problem.file, source);
-    let placed = Placed { problem, source: named, offset, length };
+    let message = match look.rules {
+        true => format!("{} [{}]", problem.message, problem.rule),
+        false => problem.message.clone(),
+    };
+    let placed = Placed { problem, message, source: named, offset, length };
     let theme = match (look.unicode, look.paint.is_on()) {
         (true, true) => GraphicalTheme::unicode(),
         (true, false) => GraphicalTheme::unicode_nocolor(),
@@ -144,6 +170,7 @@ fn extent(problem: &Problem, source: &str) -> Option<(usize, usize)> {
 /// A problem as miette wants it. Its own "help" is not used: the product's word is "hint".
 struct Placed<'a> {
     problem: &'a Problem,
+    message: String,
     source: NamedSource<String>,
     offset: usize,
     length: usize,
@@ -157,13 +184,20 @@ impl fmt::Debug for Placed<'_> {
 
 impl fmt::Display for Placed<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.problem.message)
+        f.write_str(&self.message)
     }
 }
 
 impl std::error::Error for Placed<'_> {}
 
 impl Diagnostic for Placed<'_> {
+    fn severity(&self) -> Option<miette::Severity> {
+        Some(match self.problem.severity {
+            Severity::Error => miette::Severity::Error,
+            Severity::Warning => miette::Severity::Warning,
+        })
+    }
+
     fn source_code(&self) -> Option<&dyn SourceCode> {
         Some(&self.source)
     }

@@ -186,7 +186,7 @@ impl State {
         if failed || !folded {
             let mut lines = vec![self.permanent(&unit, status, seconds, report, failure.as_ref())];
             if let (true, Some(failure)) = (failed, &failure) {
-                let look = Look { paint: self.paint, unicode: true };
+                let look = Look { paint: self.paint, rules: false, unicode: true };
                 lines.extend(details(failure, &*self.read, look));
             }
             let text = lines.join("\n");

@@ -27,15 +27,16 @@ impl Severity {
     }
 }
 
-/// Declares the rules, so that the list of all and the facts of each stand in one place.
+/// Declares the rules, so that the list of all and the facts of each stand in one place. The first
+/// line of a rule's documentation says what holds, further lines what to do.
 macro_rules! rules {
-    ($($(#[doc = $doc:literal])+ $variant:ident = $id:literal, $severity:ident;)+) => {
+    ($(#[doc = $doc:literal] $(#[doc = $more:literal])* $variant:ident = $id:literal, $severity:ident;)+) => {
         /// What a problem is an offence against. A closed set: its names are in the output of
         /// `recctl validate` and in docs/validate.md.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         #[derive(Serialize, Deserialize)]
         pub enum Rule {
-            $($(#[doc = $doc])+ #[serde(rename = $id)] $variant,)+
+            $(#[doc = $doc] $(#[doc = $more])* #[serde(rename = $id)] $variant,)+
             /// A problem of a record of another version.
             #[default]
             #[serde(rename = "other", other)]
@@ -55,7 +56,15 @@ macro_rules! rules {
             pub fn describe(self) -> &'static str {
                 match self {
                     Self::Other => "a problem without a rule",
-                    $(Self::$variant => concat!($($doc),+).trim_ascii(),)+
+                    $(Self::$variant => $doc.trim_ascii(),)+
+                }
+            }
+
+            /// What is behind it and what to do; empty where the first line says it all.
+            pub fn help(self) -> &'static str {
+                match self {
+                    Self::Other => "",
+                    $(Self::$variant => concat!($($more),*).trim_ascii(),)+
                 }
             }
 
@@ -140,6 +149,16 @@ rules! {
     MissingColumn = "missing-column", Error;
     /// a check is about columns that exist and is a condition
     Check = "check", Error;
+    /// no two columns of a query have the same name
+    /// Catalogs and warehouses tell no capitals from small letters.
+    DuplicateColumn = "duplicate-column", Error;
+    /// every column of a query has a name of its own
+    /// Without `AS` a column is called after its expression, which changes with it.
+    UnnamedColumn = "unnamed-column", Warning;
+    /// a query gives the same rows whenever it runs: it asks neither the clock nor chance
+    /// Use `$logical_date`, `$interval_start` and `$interval_end`: a day that is made again must
+    /// come out the same.
+    NotRepeatable = "not-repeatable", Warning;
     /// a job names a built-in algorithm
     UnknownAlgorithm = "unknown-algorithm", Error;
     /// hyperparameters exist, and have values that the algorithm takes

@@ -5,12 +5,12 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::problems::Problems;
-use super::yaml::{Entries, Scalar, Spanned, read};
+use super::yaml::{Entries, Reading, Scalar, Spanned, read};
 use crate::pipeline::job::{
     Algorithm, Direction, HyperparameterProblem, Hyperparameters, Job, MetricDefinition, Objective,
     OnCancel, ParameterRange, Resources, Strategy, Tuning,
 };
-use crate::run::failure::Rule;
+use crate::run::failure::{Problem, Rule};
 
 /// A job's file.
 #[derive(Debug, Clone, Deserialize)]
@@ -20,8 +20,9 @@ struct JobSpec {
     #[serde(default)]
     #[expect(dead_code, reason = "documentation in the file, checked to be text")]
     description: Option<String>,
-    /// The built-in recommender.
-    algorithm: Spanned<String>,
+    /// The built-in recommender. Needed: that it is missing is told with all else.
+    #[serde(default)]
+    algorithm: Option<Spanned<String>>,
     /// Fixed hyperparameters.
     #[serde(default)]
     hyperparameters: Entries<Spanned<Scalar>>,
@@ -123,20 +124,35 @@ struct ResourcesSpec {
     max_wait: Option<Spanned<String>>,
 }
 
-/// Reads a job's file. What is wrong goes to `problems`.
+/// Reads a job's file. What is wrong goes to `problems`; a job that is not wholly right is none.
 pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
-    let spec: JobSpec = match read(file, text) {
-        Ok(spec) => spec,
-        Err(problem) => {
-            problems.push(*problem);
-            return None;
-        }
+    let Reading { value: spec, lost } = read(file, text, problems)?;
+    if lost.is_empty() {
+        return meant(file, spec, problems);
+    }
+    // What is lost may be what the rest is said to lack.
+    let told = problems.count();
+    let _ = meant(file, spec, problems);
+    problems.keep_since(told, |problem| {
+        !matches!(problem.rule, Rule::MissingField | Rule::Tuning | Rule::Metric)
+    });
+    None
+}
+
+/// Makes a job of what is written.
+fn meant(file: &str, spec: JobSpec, problems: &mut Problems) -> Option<Job> {
+    let Some(algorithm) = spec.algorithm else {
+        let message = "missing field `algorithm`";
+        let problem = Problem::new(Rule::MissingField, file, 1, 1, 1, message);
+        let hint = format!("say which: `{}`", Algorithm::ALL.map(|it| it.name()).join("`, `"));
+        problems.push(problem.with_hint(hint));
+        return None;
     };
-    let algorithm: Algorithm = match spec.algorithm.value.parse() {
-        Ok(algorithm) => algorithm,
+    let algorithm: Algorithm = match algorithm.value.parse() {
+        Ok(known) => known,
         Err(error) => {
             let error: crate::pipeline::job::UnknownAlgorithm = error;
-            problems.at(Rule::UnknownAlgorithm, file, &spec.algorithm, error.to_string(), None);
+            problems.at(Rule::UnknownAlgorithm, file, &algorithm, error.to_string(), None);
             return None;
         }
     };

@@ -110,7 +110,7 @@ fn dollars() -> String {
 
 /// Reads a price list. The error is the first thing that is wrong.
 pub fn read(file: &str, text: &str) -> Result<Prices, Box<Problem>> {
-    let prices: Prices = yaml::read(file, text)?;
+    let prices: Prices = yaml::read_whole(file, text)?;
     let wrong = |rule: Rule, words: &str, message: String, hint: &str| {
         let line = text.lines().position(|line| line.trim_start().starts_with(words));
         let (line, length) = (line.map_or(1, |at| at + 1), words.chars().count());

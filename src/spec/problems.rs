@@ -34,6 +34,17 @@ impl Problems {
         self.0.len()
     }
 
+    /// Whether one of these rules is broken.
+    pub fn any(&self, rules: &[Rule]) -> bool {
+        self.0.iter().any(|problem| rules.contains(&problem.rule))
+    }
+
+    /// Takes away those that came after the first `count` and are not wanted.
+    pub fn keep_since(&mut self, count: usize, wanted: impl Fn(&Problem) -> bool) {
+        let late = self.0.split_off(count.min(self.0.len()));
+        self.0.extend(late.into_iter().filter(wanted));
+    }
+
     /// All of them, by file and place.
     pub fn into_sorted(mut self) -> Vec<Problem> {
         Problem::sort(&mut self.0);

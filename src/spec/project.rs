@@ -10,8 +10,10 @@ use crate::pipeline::step::SchemaChange;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectSpec {
-    /// Version of the file format; 1.
-    pub version: Spanned<u32>,
+    /// Version of the file format; 1. Needed, as are `sources` and `pipelines`: that one of them is
+    /// missing is told with all else.
+    #[serde(default)]
+    pub version: Option<Spanned<u32>>,
     /// Where pipelines may run.
     #[serde(default)]
     pub targets: Entries<TargetSpec>,
@@ -19,9 +21,11 @@ pub struct ProjectSpec {
     #[serde(default)]
     pub vars: Entries<Spanned<Scalar>>,
     /// Raw input.
-    pub sources: Entries<SourceSpec>,
+    #[serde(default)]
+    pub sources: Option<Entries<SourceSpec>>,
     /// Pipelines.
-    pub pipelines: Entries<PipelineSpec>,
+    #[serde(default)]
+    pub pipelines: Option<Entries<PipelineSpec>>,
     /// The folder of the unit tests of queries; `tests/` if not said.
     #[serde(default)]
     pub tests: Option<Spanned<String>>,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use super::problems::Problems;
-use super::yaml::{Entries, Spanned};
+use super::yaml::{Entries, Lost, Spanned};
 use crate::pipeline::step::PROJECT_FILE;
 use crate::pipeline::target::{
     AwsTarget, Encryption, GlueOptions, LOCAL, Network, RedshiftEndpoint, RedshiftOptions,
@@ -248,9 +248,14 @@ pub struct StateTableSpec {
 }
 
 /// Compiles all targets; the embedded one is there whether it is written or not.
-pub fn compile(specs: &Entries<TargetSpec>, problems: &mut Problems) -> BTreeMap<String, Target> {
+pub fn compile(
+    specs: &Entries<TargetSpec>,
+    lost: &Lost,
+    problems: &mut Problems,
+) -> BTreeMap<String, Target> {
     let mut targets = BTreeMap::from([(LOCAL.to_owned(), Target::Local)]);
     for (name, spec) in &specs.0 {
+        let told = problems.count();
         if name.value == LOCAL {
             if spec.lake.is_some() || spec.state.is_some() || spec.catalog.is_some() {
                 let hint = "it keeps everything below .recctl/; give an AWS target another name";
@@ -265,6 +270,9 @@ pub fn compile(specs: &Entries<TargetSpec>, problems: &mut Problems) -> BTreeMap
             }
         } else if let Some(target) = aws(name, spec, problems) {
             targets.insert(name.value.clone(), Target::Aws(Box::new(target)));
+        }
+        if lost.inside(&["targets", &name.value]) {
+            problems.keep_since(told, |problem| problem.rule != Rule::Target);
         }
     }
     targets

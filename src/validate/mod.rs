@@ -4,6 +4,7 @@
 //! A group of rules is a file here, with one function from [`Subject`] to problems.
 
 mod at;
+mod coverage;
 mod items;
 mod jobs;
 mod leakage;
@@ -12,7 +13,7 @@ mod privacy;
 mod tables;
 mod targets;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::name::Name;
@@ -80,7 +81,7 @@ impl Report {
 
 /// Judges a project.
 pub async fn validate(compiled: Compiled) -> Report {
-    let Compiled { mut project, mut problems, broken, places } = compiled;
+    let Compiled { mut project, mut problems, queries, places, .. } = compiled;
     let mut analyses = BTreeMap::new();
     for (name, pipeline) in &project.pipelines {
         analyses.insert(name.clone(), analyse(pipeline).await);
@@ -98,10 +99,12 @@ pub async fn validate(compiled: Compiled) -> Report {
         problems.extend(check(&subject));
     }
     Problem::sort(&mut problems);
-    let mut coverage = coverage(&project, &analyses, &broken);
-    coverage.unchecked.extend(BLIND.iter().flat_map(|unchecked| unchecked(&subject)));
-    coverage.unchecked.sort();
-    coverage.unchecked.dedup();
+    let mut coverage = coverage::of(&subject, &queries);
+    for it in BLIND.iter().flat_map(|unchecked| unchecked(&subject)) {
+        if !coverage.unchecked.contains(&it) {
+            coverage.unchecked.push(it);
+        }
+    }
     Report { project, analyses, problems, coverage }
 }
 
@@ -112,21 +115,4 @@ fn keep_meanings(pipeline: &mut Pipeline, analysis: &Analysis) {
             sql.meaning = analysis.tables.get(&step.name).and_then(|table| table.meaning.clone());
         }
     }
-}
-
-fn coverage(
-    project: &Project,
-    analyses: &BTreeMap<Name, Analysis>,
-    broken: &BTreeMap<Name, BTreeSet<String>>,
-) -> Coverage {
-    let mut coverage = Coverage::default();
-    for (name, pipeline) in &project.pipelines {
-        let queries = pipeline.steps.iter().filter(|step| matches!(step.kind, StepKind::Sql(_)));
-        coverage.statements += queries.count() + broken.get(name).map_or(0, BTreeSet::len);
-    }
-    for analysis in analyses.values() {
-        coverage.typed += analysis.tables.len();
-        coverage.unchecked.extend(analysis.unchecked.iter().cloned());
-    }
-    coverage
 }

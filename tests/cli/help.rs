@@ -2,10 +2,11 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 21] = [
+const COMMANDS: [&[&str]; 22] = [
     &[],
     &["run"],
     &["plan"],
+    &["validate"],
     &["sample"],
     &["recommend"],
     &["rollback"],

@@ -62,6 +62,8 @@ pub fn with_targets(targets: &str) -> Sandbox {
 fn small() -> Sandbox {
     let sandbox = Sandbox::new();
     std::fs::write(sandbox.project().join("pipelines.yaml"), SMALL).unwrap();
+    let query = "SELECT item_id, name, $logical_date AS dt FROM product_feed\n";
+    std::fs::write(sandbox.project().join("sql/daily/products.sql"), query).unwrap();
     sandbox
 }
 

@@ -1,25 +1,23 @@
 //! Columns that a pipeline's file names, and those that mean something to recctl.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Schema, SchemaRef};
-use datafusion::datasource::empty::EmptyTable;
+use datafusion::common::DFSchema;
 use datafusion::error::DataFusionError;
-use datafusion::logical_expr::LogicalPlan;
-use datafusion::prelude::SessionContext;
+use datafusion::execution::SessionState;
 
 use super::Schemas;
-use super::explain;
-use super::planning::plan;
-use super::statement::parse_problem;
+use super::explain::fault;
+use super::statement::tokens;
+use super::syntax;
 use super::words::last_word;
 use crate::pipeline::nearest::nearest;
+use crate::pipeline::query::Mention;
 use crate::pipeline::step::{
-    Check, FATE_COLUMN, PARTITION_COLUMN, PROJECT_FILE, SqlStep, Step, StepKind,
+    Check, FATE_COLUMN, ItemNames, PARTITION_COLUMN, PROJECT_FILE, SqlStep, Step, StepKind,
 };
-use crate::query::checks::{CHECKED_TABLE, condition};
-use crate::query::session::config;
 use crate::run::failure::{Problem, Rule};
 
 /// What is wrong with the columns of a query's result that mean something to recctl.
@@ -30,7 +28,7 @@ pub(super) fn special(sql: &SqlStep, made: &Schema) -> Vec<Problem> {
         let length = mention.map_or(1, |it| it.name.chars().count());
         Problem::new(rule, &sql.file, line, column, length, message).with_hint(hint.to_owned())
     };
-    let mut problems = Vec::new();
+    let mut problems = twice(sql, made);
     if sql.partitioned {
         let rule = Rule::PartitionColumn;
         match made.column_with_name(PARTITION_COLUMN) {
@@ -62,15 +60,43 @@ pub(super) fn special(sql: &SqlStep, made: &Schema) -> Vec<Problem> {
     problems
 }
 
+/// Columns of the result that have the same name; catalogs and warehouses tell no capitals from
+/// small letters.
+fn twice(sql: &SqlStep, made: &Schema) -> Vec<Problem> {
+    let mut seen: BTreeMap<String, &str> = BTreeMap::new();
+    let mut problems: Vec<Problem> = Vec::new();
+    for field in made.fields() {
+        let name = field.name().as_str();
+        let Some(other) = seen.insert(name.to_lowercase(), name) else { continue };
+        let place = last_word(name, &sql.text).or_else(|| last_word("select", &sql.text));
+        let (line, column) = place.as_ref().map_or((1, 1), |it| (it.line, it.column));
+        let length = place.map_or(1, |it| it.name.chars().count());
+        let message = match other == name {
+            true => format!("the query makes column `{name}` twice"),
+            false => format!("columns `{other}` and `{name}` differ in capitals only"),
+        };
+        let rule = Rule::DuplicateColumn;
+        let problem = Problem::new(rule, &sql.file, line, column, length, message);
+        problems.push(problem.with_hint("leave one out, or rename it with `AS`".to_owned()));
+    }
+    problems
+}
+
 /// What is wrong with the columns that the project's file names of a query's table.
-pub(super) async fn named_of_table(step: &Step, sql: &SqlStep, table: &SchemaRef) -> Vec<Problem> {
+pub(super) fn named_of_table(
+    state: &SessionState,
+    step: &Step,
+    sql: &SqlStep,
+    table: &SchemaRef,
+) -> Vec<Problem> {
     let mut problems = Vec::new();
+    let mut places = Places::of(step);
     let mut named = |rule: Rule, what: &str, column: &String| {
+        let place = places.next(column);
         if table.column_with_name(column).is_none() {
             let message =
                 format!("{what} names column `{column}`, which `{}` does not make", sql.file);
-            let hint = Some(instead(column, table));
-            problems.push(in_project(rule, step, column, message, hint));
+            problems.push(place.problem(rule, message).with_hint(instead(column, table)));
         }
     };
     for column in &sql.unique_key {
@@ -84,37 +110,43 @@ pub(super) async fn named_of_table(step: &Step, sql: &SqlStep, table: &SchemaRef
             columns.iter().for_each(|column| named(Rule::Check, "a check", column));
         }
     }
+    let mut places = Places::of(step);
     for check in &sql.checks {
-        if let Check::Expression(expression) = check
-            && let Err(error) = plan_check(table, expression).await
-        {
-            let mut told = explain::problem(&error, &sql.file, expression);
-            if let DataFusionError::SQL(..) = error.find_root() {
-                told.message = parse_problem(&error, expression).message;
-            }
-            // People do not know the table by this name.
-            let own = format!("{CHECKED_TABLE}.");
-            let hint = told.hint.map(|hint| hint.replace(&own, ""));
-            let message = format!("the check is no condition: {}", told.message);
-            problems.push(in_project(Rule::Check, step, expression, message, hint));
+        let Check::Expression(expression) = check else { continue };
+        let place = places.next(expression);
+        if let Err((told, hint)) = condition(state, table, expression) {
+            let message = format!("the check is no condition: {told}");
+            problems.push(place.problem(Rule::Check, message).with_hint(hint));
         }
     }
     problems
 }
 
-/// What is wrong with the columns that a step names of tables that others make.
+/// What is wrong with the columns that a step needs of tables that others make.
 pub(super) fn named_of_others(step: &Step, schemas: &Schemas) -> Vec<Problem> {
+    match &step.kind {
+        StepKind::Load(load) => match &load.names {
+            Some(names) => item_names(step, names, schemas),
+            None => Vec::new(),
+        },
+        StepKind::Train(_)
+        | StepKind::Tune(_)
+        | StepKind::Sql(_)
+        | StepKind::Select(_)
+        | StepKind::Score(_) => Vec::new(),
+    }
+}
+
+fn item_names(step: &Step, names: &ItemNames, schemas: &Schemas) -> Vec<Problem> {
+    let Some(schema) = schemas.get(&names.table) else { return Vec::new() };
+    let mut places = Places::of(step);
     let mut problems = Vec::new();
-    if let StepKind::Load(load) = &step.kind
-        && let Some(names) = &load.names
-        && let Some(schema) = schemas.get(&names.table)
-    {
-        for column in [&names.key, &names.column] {
-            if schema.column_with_name(column).is_none() {
-                let message = format!("table `{}` has no column `{column}`", names.table);
-                let hint = Some(instead(column, schema));
-                problems.push(in_project(Rule::MissingColumn, step, column, message, hint));
-            }
+    for column in [&names.key, &names.column] {
+        let place = places.next(column);
+        if schema.column_with_name(column).is_none() {
+            let message = format!("table `{}` has no column `{column}`", names.table);
+            let problem = place.problem(Rule::MissingColumn, message);
+            problems.push(problem.with_hint(instead(column, schema)));
         }
     }
     problems
@@ -129,23 +161,53 @@ fn instead(column: &str, schema: &SchemaRef) -> String {
     }
 }
 
-/// A problem of something that the project's file names of a step.
-fn in_project(
-    rule: Rule,
-    step: &Step,
-    name: &str,
-    message: String,
-    hint: Option<String>,
-) -> Problem {
-    let mention = step.mentions.iter().find(|mention| mention.name == name);
-    let (line, column) = mention.map_or((1, 1), |mention| (mention.line, mention.column));
-    let length = mention.map_or(1, |mention| mention.name.chars().count());
-    Problem::new(rule, PROJECT_FILE, line, column, length, message).with_hint(hint)
+/// Finds where the project's file names things of a step, one after the other: the same column may
+/// be named several times.
+struct Places<'a> {
+    left: std::slice::Iter<'a, Mention>,
 }
 
-/// Plans the query that a condition is checked by.
-async fn plan_check(table: &SchemaRef, expression: &str) -> Result<LogicalPlan, DataFusionError> {
-    let context = SessionContext::new_with_config(config(1));
-    context.register_table(CHECKED_TABLE, Arc::new(EmptyTable::new(Arc::clone(table))))?;
-    plan(&context, &condition(expression), HashMap::new()).await
+/// Where the project's file names something.
+#[derive(Debug, Clone, Copy)]
+struct Place<'a>(Option<&'a Mention>);
+
+impl<'a> Places<'a> {
+    fn of(step: &'a Step) -> Self {
+        Self { left: step.mentions.iter() }
+    }
+
+    fn next(&mut self, name: &str) -> Place<'a> {
+        Place(self.left.find(|mention| mention.name == name))
+    }
+}
+
+impl Place<'_> {
+    fn problem(self, rule: Rule, message: String) -> Problem {
+        let (line, column) = self.0.map_or((1, 1), |mention| (mention.line, mention.column));
+        let length = self.0.map_or(1, |mention| mention.name.chars().count());
+        Problem::new(rule, PROJECT_FILE, line, column, length, message)
+    }
+}
+
+/// Judges a condition over a table. Errors: what is wrong with it, and a hint.
+fn condition(
+    state: &SessionState,
+    table: &SchemaRef,
+    expression: &str,
+) -> Result<(), (String, Option<String>)> {
+    let told = |error: DataFusionError| {
+        if let (DataFusionError::SQL(..), Ok(tokens)) = (error.find_root(), tokens(expression)) {
+            let problem = syntax::describe(&error, expression, &tokens);
+            return (problem.message, problem.hint);
+        }
+        let problem = fault(&error, "", expression).problem;
+        (problem.message, problem.hint)
+    };
+    let schema = DFSchema::try_from(Arc::clone(table)).map_err(told)?;
+    let meant = state.create_logical_expr(expression, &schema).map_err(told)?;
+    let physical = state.create_physical_expr(meant, &schema).map_err(told)?;
+    match physical.data_type(table).map_err(told)? {
+        DataType::Boolean => Ok(()),
+        other => Err((format!("it is {other}, expected true or false"), None)),
+    }
 }

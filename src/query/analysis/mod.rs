@@ -3,22 +3,27 @@
 
 mod columns;
 mod explain;
+mod manners;
 mod planning;
+mod repair;
 mod statement;
+mod syntax;
 mod words;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 pub use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::datatypes::{DataType, Field, Schema};
-use datafusion::common::Column;
+use datafusion::catalog::MemoryCatalogProviderList;
+use datafusion::common::{Column, ScalarValue};
 use datafusion::datasource::empty::EmptyTable;
-use datafusion::error::DataFusionError;
+use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::SessionContext;
 
 pub use self::planning::{parameters, plan};
+use self::repair::{Planned, plan_all};
 pub use self::statement::parse;
 use super::meaning::meaning;
 use super::published::table_schema;
@@ -75,20 +80,29 @@ pub struct Unchecked {
 /// one are checked as far as their inputs are known.
 pub async fn analyse(pipeline: &Pipeline) -> Analysis {
     let mut analysis = Analysis { schemas: given_schemas(pipeline), ..Analysis::default() };
+    let context = session();
+    for (name, schema) in &analysis.schemas {
+        know(&context, name, schema);
+    }
+    // Tables that become known later are seen through it too.
+    let state = context.state();
     for step in &pipeline.steps {
         let StepKind::Sql(sql) = &step.kind else { continue };
+        analysis.problems.extend(manners::judge(sql));
         if let Some(why) = not_known(sql, pipeline, &analysis) {
             analysis.unchecked.push(Unchecked { what: sql.file.clone(), why });
             continue;
         }
-        match table(sql, &analysis.schemas, &pipeline.variables).await {
+        match table(&state, sql, &pipeline.variables).await {
             Ok((table, problems)) => {
                 analysis.problems.extend(problems);
-                analysis.problems.extend(columns::named_of_table(step, sql, &table.schema).await);
+                let named = columns::named_of_table(&state, step, sql, &table.schema);
+                analysis.problems.extend(named);
+                know(&context, &step.name, &table.schema);
                 analysis.schemas.insert(step.name.clone(), Arc::clone(&table.schema));
                 analysis.tables.insert(step.name.clone(), table);
             }
-            Err(problem) => analysis.problems.push(problem),
+            Err(problems) => analysis.problems.extend(problems),
         }
     }
     for step in &pipeline.steps {
@@ -153,20 +167,19 @@ pub async fn keeps_columns(
     was.is_some() && was == restricted(new, after, variables, &columns).await
 }
 
-/// A session in which what a query reads can be named.
-fn session(sql: &SqlStep, schemas: &Schemas) -> Result<SessionContext, DataFusionError> {
-    let context = SessionContext::new_with_config(config(1));
+/// Where what a query reads can be named.
+fn state_for(sql: &SqlStep, schemas: &Schemas) -> SessionState {
+    let context = session();
     for read in &sql.reads {
         if let Some(schema) = schemas.get(&read.name) {
-            let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
-            context.register_table(read.name.as_str(), table)?;
+            know(&context, &read.name, schema);
         }
     }
-    Ok(context)
+    context.state()
 }
 
 async fn columns_of(sql: &SqlStep, schemas: &Schemas) -> Option<Vec<String>> {
-    let plan = session(sql, schemas).ok()?.state().create_logical_plan(&sql.text).await.ok()?;
+    let plan = state_for(sql, schemas).create_logical_plan(&sql.text).await.ok()?;
     Some(plan.schema().fields().iter().map(|field| field.name().clone()).collect())
 }
 
@@ -177,7 +190,7 @@ async fn restricted(
     variables: &Variables,
     columns: &[String],
 ) -> Option<Meaning> {
-    let state = session(sql, schemas).ok()?.state();
+    let state = state_for(sql, schemas);
     let plan = state.create_logical_plan(&sql.text).await.ok()?;
     let asked = columns.iter().map(|name| {
         let found = plan.schema().iter().find(|(_, field)| field.name() == name)?;
@@ -191,29 +204,41 @@ async fn restricted(
     meaning(&state, plan, &types)
 }
 
+/// A session that plans as a run does, without tables. Making one from nothing takes longer than
+/// planning a query.
+fn session() -> SessionContext {
+    static STATE: LazyLock<SessionState> = LazyLock::new(|| {
+        SessionStateBuilder::new().with_config(config(1)).with_default_features().build()
+    });
+    let state = SessionStateBuilder::new_from_existing(STATE.clone())
+        .with_config(config(1))
+        .with_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+    SessionContext::new_with_state(state.build())
+}
+
+/// Lets queries read a table. That it cannot be known twice is seen to by names.
+fn know(context: &SessionContext, name: &Name, schema: &SchemaRef) {
+    let table = Arc::new(EmptyTable::new(Arc::clone(schema)));
+    let _ = context.register_table(name.as_str(), table);
+}
+
 /// Plans a query and returns its table, and what is wrong with its columns.
 async fn table(
+    state: &SessionState,
     sql: &SqlStep,
-    schemas: &Schemas,
     variables: &Variables,
-) -> Result<(TableAnalysis, Vec<Problem>), Problem> {
-    let explained = |error: DataFusionError| explain::problem(&error, &sql.file, &sql.text);
-    let context = session(sql, schemas).map_err(explained)?;
+) -> Result<(TableAnalysis, Vec<Problem>), Vec<Problem>> {
     // Any date does: only types matter here.
     let date = LogicalDate::new(chrono::NaiveDate::default());
     let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
     let mut values = parameters(partition, date, "run", variables);
     // A parameter that nobody knows has been told of: anything may stand in its place.
     for name in &sql.parameters {
-        values.entry(name.clone()).or_insert(datafusion::common::ScalarValue::Null);
+        values.entry(name.clone()).or_insert(ScalarValue::Null);
     }
-    let state = context.state();
-    let plan = state.create_logical_plan(&sql.text).await.map_err(explained)?;
+    let Planned { open, plan, optimised } = plan_all(state, sql, &values).await?;
     let types = values.iter().map(|(name, value)| (name.clone(), value.data_type())).collect();
-    let meaning = meaning(&state, plan.clone(), &types);
-    let plan = planning::filled(plan, values).map_err(explained)?;
-    // What optimising finds would be found by a run.
-    let optimised = state.optimize(&plan).map_err(explained)?;
+    let meaning = meaning(state, open, &types);
     let made = optimised.schema().inner();
     let problems = columns::special(sql, made);
     let schema = table_schema(&stored_schema(made, partition), sql.partitioned);

@@ -1,36 +1,51 @@
 //! What a statement's text says of itself.
 
 use datafusion::error::DataFusionError;
-use datafusion::sql::parser::DFParser;
+use datafusion::sql::parser::{DFParser, Statement};
 use datafusion::sql::resolve::resolve_table_references;
+use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer};
+use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
+use super::syntax;
 use super::words::lowered;
 use crate::pipeline::query::{Mention, QueryFacts, QueryFault, QueryProblem};
 
 /// Reads a statement: its normal form, the tables and the parameters that it names.
 pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
-    let dialect = GenericDialect {};
-    let tokens = Tokenizer::new(&dialect, text).tokenize_with_location().map_err(|error| {
+    let tokens = tokens(text).map_err(|error| {
         let (line, column) = (position(error.location.line), position(error.location.column));
-        syntax(line, column, lowered(&error.message))
+        syntax::fault(line, column, lowered(&error.message))
     })?;
-    let mut statements = DFParser::parse_sql(text).map_err(|error| parse_problem(&error, text))?;
-    let (Some(statement), true) = (statements.pop_front(), statements.is_empty()) else {
-        let mut rest = tokens.iter().skip_while(|token| token.token != Token::SemiColon).skip(1);
-        let second = rest.find(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF));
-        return Err(QueryProblem {
-            fault: QueryFault::NotOneQuery,
-            line: second.map_or(1, |token| position(token.span.start.line)),
-            column: second.map_or(1, |token| position(token.span.start.column)),
-            length: 1,
-            message: "expected exactly one statement in the file".to_owned(),
-            hint: None,
-        });
+    let mut statements =
+        DFParser::parse_sql(text).map_err(|error| syntax::describe(&error, text, &tokens))?;
+    let not_one = |at: Option<&TokenWithSpan>, message: String, hint: &str| QueryProblem {
+        fault: QueryFault::NotOneQuery,
+        line: at.map_or(1, |token| position(token.span.start.line)),
+        column: at.map_or(1, |token| position(token.span.start.column)),
+        length: at.map_or(1, |token| token.token.to_string().chars().count().max(1)),
+        message,
+        hint: Some(hint.to_owned()),
     };
+    let says_something =
+        |token: &&TokenWithSpan| !matches!(token.token, Token::Whitespace(_) | Token::EOF);
+    let hint = "a file holds one query, which makes one table";
+    let Some(statement) = statements.pop_front() else {
+        return Err(not_one(None, "there is no statement in the file".to_owned(), hint));
+    };
+    if !statements.is_empty() {
+        let mut rest = tokens.iter().skip_while(|token| token.token != Token::SemiColon);
+        let second = rest.find(|token| token.token != Token::SemiColon && says_something(token));
+        return Err(not_one(second, "there is more than one statement".to_owned(), hint));
+    }
+    if !is_query(&statement) {
+        let first = tokens.iter().find(says_something);
+        let word = first.map_or_else(String::new, |token| token.token.to_string());
+        let hint = "begin with `SELECT` or `WITH`; pipelines.yaml says where the rows go";
+        return Err(not_one(first, format!("expected a query, found `{word}`"), hint));
+    }
     let (references, _) = resolve_table_references(&statement, true)
-        .map_err(|error| syntax(1, 1, error.strip_backtrace()))?;
+        .map_err(|error| syntax::fault(1, 1, error.strip_backtrace()))?;
     let tables = references.iter().map(|table| mention(table.table(), &tokens)).collect::<Vec<_>>();
     let mut parameters: Vec<Mention> = Vec::new();
     for token in &tokens {
@@ -53,8 +68,22 @@ pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
     Ok(QueryFacts { normalized: words.join(" "), tables, parameters })
 }
 
-fn syntax(line: usize, column: usize, message: String) -> QueryProblem {
-    QueryProblem { fault: QueryFault::Syntax, line, column, length: 1, message, hint: None }
+/// The one statement of a text that [`parse`] takes.
+pub(super) fn statement(text: &str) -> Result<Statement, DataFusionError> {
+    let first = DFParser::parse_sql(text)?.pop_front();
+    first.ok_or_else(|| DataFusionError::Plan("there is no statement".to_owned()))
+}
+
+fn is_query(statement: &Statement) -> bool {
+    match statement {
+        Statement::Statement(statement) => matches!(**statement, ast::Statement::Query(_)),
+        _ => false,
+    }
+}
+
+/// The words of a text.
+pub(super) fn tokens(text: &str) -> Result<Vec<TokenWithSpan>, TokenizerError> {
+    Tokenizer::new(&GenericDialect {}, text).tokenize_with_location()
 }
 
 pub(super) fn position(number: u64) -> usize {
@@ -101,29 +130,6 @@ fn mention(name: &str, tokens: &[TokenWithSpan]) -> Mention {
     first.unwrap_or_else(|| Mention { name: name.to_owned(), line: 1, column: 1 })
 }
 
-/// The parser keeps the place of an error only as the end of its text.
-pub(super) fn parse_problem(error: &DataFusionError, text: &str) -> QueryProblem {
-    let whole = error.find_root().strip_backtrace();
-    let message = whole
-        .trim_start_matches("SQL error: ")
-        .trim_start_matches("ParserError(\"")
-        .trim_end_matches("\")")
-        .replace("sql parser error: ", "");
-    match message.rsplit_once(" at Line: ") {
-        Some((what, place)) => {
-            let (line, column) = place.split_once(", Column: ").unwrap_or((place, "1"));
-            let number = |text: &str| text.trim().parse().unwrap_or(1);
-            syntax(number(line), number(column), lowered(what))
-        }
-        None => {
-            // The end of the text is where the parser stood.
-            let line = text.lines().count().max(1);
-            let column = text.lines().last().map_or(1, |line| line.chars().count() + 1);
-            syntax(line, column, lowered(&message))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,7 +159,10 @@ mod tests {
     fn places_syntax_errors() {
         let problem = parse("SELECT a\nFORM t x y").unwrap_err();
         assert_eq!(problem.line, 2, "{problem:?}");
-        assert!(parse("SELECT 1; SELECT 2").unwrap_err().message.contains("exactly one"));
+        let two = parse("SELECT 1; SELECT 2").unwrap_err();
+        assert_eq!((two.fault, two.line, two.column), (QueryFault::NotOneQuery, 1, 11));
+        let other = parse("CREATE TABLE t AS SELECT 1").unwrap_err();
+        assert_eq!(other.fault, QueryFault::NotOneQuery);
         assert!(parse("SELECT 'open").is_err());
     }
 }

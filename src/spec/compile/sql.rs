@@ -1,6 +1,18 @@
 //! SQL steps as meant.
 
-use super::*;
+use std::collections::BTreeMap;
+
+use super::super::project::StepSpec;
+use super::super::yaml::{Spanned, one_of};
+use super::pipeline::Compiler;
+use crate::pipeline::name::Name;
+use crate::pipeline::query::{QueryFault, QueryProblem};
+use crate::pipeline::step::{
+    Check, PARTITION_COLUMN, PROJECT_FILE, Read, ReadFrom, SqlStep, Times, WarehouseLayout,
+    WarehouseMode,
+};
+use crate::pipeline::variable::BUILT_IN_PARAMETERS;
+use crate::run::failure::{Problem, Rule};
 
 impl Compiler<'_> {
     pub(super) fn sql(&mut self, file: &Spanned<String>, spec: &StepSpec) -> Option<SqlStep> {
@@ -26,28 +38,25 @@ impl Compiler<'_> {
                     one_of(&name.value, &tables),
                 );
             }
-            windows.insert(name.value.as_str(), self.days(days));
+            if let Some(days) = self.days(days) {
+                windows.insert(name.value.as_str(), days);
+            }
         }
         let mut reads = Vec::new();
         for table in &facts.tables {
-            let is_table = self
-                .steps
-                .get(table.name.as_str())
-                .map(|step| step.sql.is_some() || step.score.is_some());
+            let step = self.steps.get(table.name.as_str());
+            let is_table = step.map(|known| match known.spec {
+                Some(step) => !makes_none(step),
+                None => true,
+            });
             let from = match (is_table, self.declared.contains(&table.name)) {
                 (Some(true), _) => ReadFrom::Table,
                 (_, true) => ReadFrom::Source,
-                // A step that does not say what it is has been told of already.
-                (Some(false), _)
-                    if self
-                        .steps
-                        .get(table.name.as_str())
-                        .is_some_and(|step| has_no_kind(step)) =>
-                {
-                    ReadFrom::Table
-                }
+                (None, false) if !self.all_declared => ReadFrom::Source,
                 (is_table, false) => {
-                    let tables = self.steps.iter().filter(|(_, step)| step.sql.is_some());
+                    let makes = |step: &StepSpec| step.sql.is_some() || step.score.is_some();
+                    let tables =
+                        self.steps.iter().filter(|(_, known)| known.spec.is_some_and(makes));
                     let known: Vec<&str> = tables
                         .map(|(name, _)| *name)
                         .chain(self.declared.iter().map(String::as_str))
@@ -203,11 +212,19 @@ impl Compiler<'_> {
 }
 
 /// A fault of a query's text as a problem of its file.
-fn in_file(file: &str, problem: QueryProblem) -> Problem {
+pub(super) fn in_file(file: &str, problem: QueryProblem) -> Problem {
     let QueryProblem { fault, line, column, length, message, hint } = problem;
     let rule = match fault {
         QueryFault::Syntax => Rule::SqlSyntax,
         QueryFault::NotOneQuery => Rule::OneQuery,
     };
     Problem::new(rule, file, line, column, length, message).with_hint(hint)
+}
+
+/// Whether a step is of a kind that makes no table. One that does not say what it is may make one.
+fn makes_none(step: &StepSpec) -> bool {
+    let StepSpec { sql, train, tune, select, score, load, .. } = step;
+    sql.is_none()
+        && score.is_none()
+        && (train.is_some() || tune.is_some() || select.is_some() || load.is_some())
 }

@@ -3,7 +3,7 @@
 
 use super::super::project::StepSpec;
 use super::super::yaml::{Entries, Spanned};
-use super::Compiler;
+use super::pipeline::Compiler;
 use crate::pipeline::step::{PROJECT_FILE, Untag};
 use crate::run::failure::Rule;
 

@@ -6,7 +6,7 @@ use super::super::problems::Problems;
 use super::super::test::{
     CellSpec, CteSpec, ListOr, LongRowsSpec, OutputsSpec, RowSpec, RowsSpec, TestFileSpec, TestSpec,
 };
-use super::super::yaml::{Scalar, Spanned, one_of, read};
+use super::super::yaml::{Reading, Scalar, Spanned, one_of, read};
 use super::Project;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::name::Name;
@@ -29,13 +29,16 @@ pub fn compile_tests(
     project: &Project,
     open: &dyn Fn(&str) -> std::io::Result<String>,
 ) -> (Vec<Test>, Vec<Problem>) {
-    let spec: TestFileSpec = match read(path, text) {
-        Ok(spec) => spec,
-        Err(problem) => return (Vec::new(), vec![*problem]),
-    };
     let mut problems = Problems::default();
+    let Some(Reading { value: spec, lost }) = read(path, text, &mut problems) else {
+        return (Vec::new(), problems.into_sorted());
+    };
+    let spec: TestFileSpec = spec;
     let mut tests = Vec::new();
     for (name, test) in &spec.tests.0 {
+        if lost.inside(&["tests", &name.value]) {
+            continue;
+        }
         let mut compiler = TestFile { path, text, project, open, problems: &mut problems };
         tests.extend(compiler.test(name, test));
     }
