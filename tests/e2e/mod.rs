@@ -4,6 +4,7 @@ mod accidents;
 mod accounting;
 mod against;
 mod changes;
+mod chaos;
 mod diff;
 mod online_retail;
 pub mod planned;

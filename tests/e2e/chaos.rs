@@ -1,0 +1,278 @@
+//! A day's run is killed at seeded moments, again and again, while readers look on all the time.
+//! What is there in the end is what an undisturbed run makes, and nobody ever saw half of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use rusqlite::{Connection, OpenFlags};
+
+use crate::sandbox::{NEXT_DAY, Sandbox, reference};
+
+/// How many kills a test run makes; more where this variable says so.
+const KILLS: &str = "RECCTL_TEST_KILLS";
+const FEW: usize = 6;
+/// After so many kills a day may end in peace, so that each is judged at its end.
+const KILLS_OF_A_DAY: usize = 4;
+/// Lines that the log of an undisturbed run has, about.
+const LINES: usize = 160;
+const RUN: [&str; 8] =
+    ["run", "daily", "--date", NEXT_DAY, "--log-format", "json", "--threads", "2"];
+
+/// A unit of work in the log: step, what is done, partition.
+type Unit = (String, String, String);
+
+/// A run in a process group of its own, with its jobs.
+struct Victim {
+    child: Child,
+    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
+    done: BTreeSet<Unit>,
+    started: BTreeSet<Unit>,
+}
+
+impl Victim {
+    fn start(sandbox: &Sandbox) -> Self {
+        let mut command = sandbox.command(&RUN);
+        command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
+        let mut child = command.spawn().unwrap();
+        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        Self { child, lines, done: BTreeSet::new(), started: BTreeSet::new() }
+    }
+
+    /// Reads up to so many lines; whether there were as many.
+    fn read(&mut self, lines: usize) -> bool {
+        for _ in 0..lines {
+            let Some(Ok(line)) = self.lines.next() else { return false };
+            // The last line of a process that is killed may be cut off.
+            let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
+            let text = |name: &str| line["unit"][name].as_str().unwrap_or_default().to_owned();
+            let unit = (text("step"), text("action"), text("partition"));
+            match line["event"].as_str() {
+                Some("step_started") => _ = self.started.insert(unit),
+                Some("step_finished") if line["status"] == "succeeded" => {
+                    _ = self.done.insert(unit);
+                }
+                _ => {}
+            }
+        }
+        true
+    }
+
+    /// As when a host goes: the run and its jobs end at once.
+    fn kill(mut self) -> (BTreeSet<Unit>, BTreeSet<Unit>) {
+        let group = format!("-{}", self.child.id());
+        let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
+        assert!(killed.success());
+        while self.read(1) {}
+        self.child.wait().unwrap();
+        (self.started, self.done)
+    }
+
+    fn end(mut self) -> (Option<i32>, BTreeSet<Unit>) {
+        while self.read(1) {}
+        (self.child.wait().unwrap().code(), self.started)
+    }
+}
+
+/// Somebody who looks at the day in the catalog, the warehouse and the serving store all the time.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    polls: Arc<AtomicUsize>,
+    thread: JoinHandle<Vec<String>>,
+}
+
+impl Readers {
+    fn start(sandbox: &Sandbox, whole: &Whole) -> Self {
+        let (stop, polls) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let eyes = Eyes { home: sandbox.home(), whole: whole.clone() };
+        let (stopped, counted) = (Arc::clone(&stop), Arc::clone(&polls));
+        let thread = std::thread::spawn(move || {
+            let mut seen = Vec::new();
+            while !stopped.load(Ordering::Relaxed) {
+                seen.extend(
+                    [eyes.catalog(), eyes.warehouse(), eyes.serving()].into_iter().flatten(),
+                );
+                counted.fetch_add(1, Ordering::Relaxed);
+                std::thread::sleep(Duration::from_millis(3));
+            }
+            seen
+        });
+        Self { stop, polls, thread }
+    }
+
+    /// Number of polls, and what was seen that must not be.
+    fn stop(self) -> (usize, Vec<String>) {
+        self.stop.store(true, Ordering::Relaxed);
+        let seen = self.thread.join().unwrap();
+        (self.polls.load(Ordering::Relaxed), seen)
+    }
+}
+
+/// What the day is when it is whole: tables that become visible together, rows in the warehouse,
+/// and lists by the day of their generation.
+#[derive(Debug, Clone)]
+struct Whole {
+    tables: BTreeSet<String>,
+    warehouse: BTreeMap<String, i64>,
+}
+
+impl Whole {
+    fn of(sandbox: &Sandbox) -> Self {
+        let eyes = Eyes {
+            home: sandbox.home(),
+            whole: Self { tables: BTreeSet::new(), warehouse: BTreeMap::new() },
+        };
+        let tables = eyes.visible().into_iter().map(|(table, ..)| table).collect();
+        let names = ["interactions", "item_popularity", "user_profiles"];
+        let warehouse = names.map(|name| (name.to_owned(), eyes.rows(name))).into();
+        Self { tables, warehouse }
+    }
+}
+
+struct Eyes {
+    home: PathBuf,
+    whole: Whole,
+}
+
+impl Eyes {
+    fn open(&self, file: &str) -> Connection {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;
+        let connection = Connection::open_with_flags(self.home.join(file), flags).unwrap();
+        connection.busy_timeout(Duration::from_secs(20)).unwrap();
+        connection
+    }
+
+    /// Tables of the day with generation and files, as one reader sees them at one time.
+    fn visible(&self) -> Vec<(String, String, Vec<String>)> {
+        let catalog = self.open("catalog.db");
+        let mut rows = catalog
+            .prepare(
+                "SELECT g.table_name, g.generation, g.entry FROM pointers p JOIN generations g \
+                 USING (table_name, key, generation) WHERE p.key = ?1 \
+                 AND p.table_name NOT LIKE 'recs%'",
+            )
+            .unwrap();
+        let rows = rows.query_map([NEXT_DAY], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)));
+        rows.unwrap()
+            .map(|row| {
+                let (table, generation, entry): (String, String, String) = row.unwrap();
+                let entry: serde_json::Value = serde_json::from_str(&entry).unwrap();
+                let files = entry["files"].as_array().unwrap().iter();
+                let files = files.map(|file| file["path"].as_str().unwrap().to_owned()).collect();
+                (table, generation, files)
+            })
+            .collect()
+    }
+
+    fn catalog(&self) -> Option<String> {
+        let visible = self.visible();
+        let tables: BTreeSet<String> = visible.iter().map(|(table, ..)| table.clone()).collect();
+        let runs: BTreeSet<&String> = visible.iter().map(|(_, generation, _)| generation).collect();
+        if !tables.is_empty() && tables != self.whole.tables {
+            return Some(format!("half a day in the catalog: {tables:?}"));
+        }
+        if runs.len() > 1 {
+            return Some(format!("a day of several runs: {runs:?}"));
+        }
+        let lake = self.home.join("lake");
+        let missing =
+            visible.iter().flat_map(|(.., files)| files).find(|f| !lake.join(f).is_file());
+        missing.map(|file| format!("the catalog shows `{file}`, which is not there"))
+    }
+
+    fn rows(&self, table: &str) -> i64 {
+        let sql = format!("SELECT count(*) FROM \"{table}\" WHERE dt = ?1");
+        self.open("warehouse.db").query_row(&sql, [NEXT_DAY], |row| row.get(0)).unwrap()
+    }
+
+    fn warehouse(&self) -> Option<String> {
+        let columns: Vec<String> = self
+            .whole
+            .warehouse
+            .keys()
+            .map(|table| format!("(SELECT count(*) FROM \"{table}\" WHERE dt = '{NEXT_DAY}')"))
+            .collect();
+        let sql = format!("SELECT {}", columns.join(", "));
+        let found: Vec<i64> = self
+            .open("warehouse.db")
+            .query_row(&sql, [], |row| (0..columns.len()).map(|at| row.get(at)).collect())
+            .unwrap();
+        let whole: Vec<i64> = self.whole.warehouse.values().copied().collect();
+        let good = found == whole || found.iter().all(|rows| *rows == 0);
+        (!good).then(|| format!("the warehouse holds {found:?} rows of {whole:?}"))
+    }
+
+    fn serving(&self) -> Option<String> {
+        let sql = "SELECT g.sealed, g.items, \
+                   (SELECT count(*) FROM items i WHERE i.generation_id = g.id) \
+                   FROM pointers p JOIN generations g ON g.id = p.generation_id";
+        let row = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+        let found: (bool, i64, i64) = self.open("serving.db").query_row(sql, [], row).ok()?;
+        let good = found.0 && found.1 == found.2 && found.1 > 0;
+        (!good).then(|| format!("an unfinished generation is visible: {found:?}"))
+    }
+}
+
+#[test]
+fn a_day_that_is_killed_again_and_again_ends_as_one_that_was_not() {
+    let kills = std::env::var(KILLS).ok().map_or(FEW, |kills| kills.parse().unwrap());
+    let mut chance = StdRng::seed_from_u64(20_261_121);
+    let whole = {
+        let sandbox = Sandbox::prepared();
+        sandbox.run(&RUN).ends_with(0);
+        Whole::of(&sandbox)
+    };
+    assert!(whole.tables.len() >= 5, "{whole:?}");
+    let (mut killed, mut polled, mut days) = (0, 0, 0);
+    while killed < kills {
+        days += 1;
+        let sandbox = Sandbox::prepared();
+        let readers = Readers::start(&sandbox, &whole);
+        let mut durable: BTreeSet<Unit> = BTreeSet::new();
+        for _ in 0..KILLS_OF_A_DAY {
+            let mut victim = Victim::start(&sandbox);
+            let reached = victim.read(chance.random_range(0..LINES));
+            std::thread::sleep(Duration::from_millis(chance.random_range(0..40)));
+            if !reached {
+                break;
+            }
+            let (started, done) = victim.kill();
+            killed += 1;
+            assert_not_again(&durable, &started, killed);
+            durable.extend(lasting(&done));
+        }
+        let (code, started) = Victim::start(&sandbox).end();
+        assert_eq!(code, Some(0), "after kill {killed}");
+        assert_not_again(&durable, &started, killed);
+        let (polls, seen) = readers.stop();
+        assert_eq!(seen, Vec::<String>::new(), "up to kill {killed}");
+        polled += polls;
+        assert_eq!(sandbox.hashes(), reference().hashes, "after kill {killed}");
+        assert_eq!(sandbox.served(), reference().served, "after kill {killed}");
+        let generations = sandbox.generations();
+        assert_eq!(generations.lines().count(), 3, "a list was loaded twice:\n{generations}");
+    }
+    println!("{killed} kills in {days} days, {polled} polls of each of the three stores");
+}
+
+/// What is written down when a unit has ended: all but queries, which last from their publication.
+fn lasting(done: &BTreeSet<Unit>) -> BTreeSet<Unit> {
+    let published: BTreeSet<&String> =
+        done.iter().filter(|unit| unit.1 == "publish").map(|unit| &unit.2).collect();
+    let lasts = |unit: &&Unit| unit.1 != "sql" || published.contains(&unit.2);
+    done.iter().filter(lasts).cloned().collect()
+}
+
+#[track_caller]
+fn assert_not_again(durable: &BTreeSet<Unit>, started: &BTreeSet<Unit>, kill: usize) {
+    let again: Vec<&Unit> = durable.intersection(started).collect();
+    assert!(again.is_empty(), "done before and begun again after kill {kill}: {again:?}");
+}
