@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::Ended;
 use super::selection::{Selected, SelectionArgs};
 use super::signals::end_at_once;
+use super::stdout::{paint, width};
 use crate::app::{App, Opening, Target};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
@@ -19,7 +20,6 @@ use crate::plan::assumed;
 use crate::plan::forecast::Forecast;
 use crate::plan::preview::{Basis, Known, MOST_DAYS, Preview, each_day, multiplied};
 use crate::plan::prices::PriceList;
-use crate::report::Paint;
 use crate::report::plan::{json, lines};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -140,7 +140,7 @@ pub(super) async fn run(args: &Args, app: &App) -> Ended {
     }
     let preview = preview(chosen, args, app).await?;
     match options.format {
-        Format::Human => super::print(&lines(&preview, paint(app)).join("\n")),
+        Format::Human => super::print(&lines(&preview, width(), paint(app)).join("\n")),
         Format::Json => {
             let object = json::object(&preview);
             super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
@@ -262,9 +262,3 @@ fn price_list(options: &Options, app: &App, region: Option<&str>) -> Outcome<Pri
 
 /// A project's own list of prices.
 const PRICES_FILE: &str = "prices.yaml";
-
-/// Data goes to standard output, which is coloured only where it is a terminal itself.
-fn paint(app: &App) -> Paint {
-    use std::io::IsTerminal;
-    Paint::new(app.colour && std::io::stdout().is_terminal())
-}

@@ -5,21 +5,28 @@ use std::collections::BTreeMap;
 use super::super::number::{bytes, count, counted};
 use super::super::paint::Paint;
 use super::super::table::Table;
-use super::figure;
 use super::jobs::jobs;
+use super::{figure, wrapped};
 use crate::plan::effects::{
     Amount, Content, Effect, LoadMode, PartitionChange, Record, TableChange, Writer,
 };
 use crate::plan::preview::{Days, Preview};
 
+/// Columns of the heads of what is no table, with what is around them.
+const HEAD: usize = 11;
+
 /// Effects, and how many times they come about.
 pub(super) type Counted<'a> = Vec<(&'a Effect, u64)>;
 
 /// Sections of tables, jobs and all else.
-pub(super) fn sections(preview: &Preview, paint: Paint) -> Vec<Vec<String>> {
+pub(super) fn sections(preview: &Preview, width: usize, paint: Paint) -> Vec<Vec<String>> {
     let effects = of(&preview.days);
     let one_day = matches!(&preview.days, Days::Each(days) if days.len() == 1);
-    vec![tables(&effects, paint), jobs(&effects, one_day, paint), others(&effects, paint)]
+    vec![
+        tables(&effects, paint),
+        jobs(&effects, one_day, width, paint),
+        others(&effects, width, paint),
+    ]
 }
 
 fn of(days: &Days) -> Counted<'_> {
@@ -154,7 +161,7 @@ impl Row {
 }
 
 /// A line for all that is no table and no job.
-fn others(effects: &Counted<'_>, paint: Paint) -> Vec<String> {
+fn others(effects: &Counted<'_>, width: usize, paint: Paint) -> Vec<String> {
     let none: [&str; 0] = [];
     let mut table = Table::new(none).indent(2);
     let mut groups: Vec<(&'static str, Vec<String>)> = Vec::new();
@@ -196,7 +203,8 @@ fn others(effects: &Counted<'_>, paint: Paint) -> Vec<String> {
     }
     add("state", state(effects));
     for (head, texts) in groups {
-        for (at, text) in texts.into_iter().enumerate() {
+        let broken = texts.iter().flat_map(|text| wrapped(text, width.saturating_sub(HEAD)));
+        for (at, text) in broken.enumerate() {
             let head = if at == 0 { paint.bold(head) } else { String::new() };
             table.push_painted([head, text]);
         }

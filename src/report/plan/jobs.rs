@@ -4,11 +4,16 @@ use super::super::number::{count, duration};
 use super::super::paint::Paint;
 use super::super::table::Table;
 use super::changes::Counted;
-use super::figure;
+use super::{figure, wrapped};
 use crate::plan::effects::{Amount, Effect, Machine, Work};
 
 /// A row for each kind of job, and below what they run on.
-pub(super) fn jobs(effects: &Counted<'_>, one_day: bool, paint: Paint) -> Vec<String> {
+pub(super) fn jobs(
+    effects: &Counted<'_>,
+    one_day: bool,
+    width: usize,
+    paint: Paint,
+) -> Vec<String> {
     let mut machines: Vec<&Machine> = Vec::new();
     let mut rows: Vec<(String, String, Option<usize>, Amount, Amount)> = Vec::new();
     for (effect, times) in effects {
@@ -57,7 +62,8 @@ pub(super) fn jobs(effects: &Counted<'_>, one_day: bool, paint: Paint) -> Vec<St
             some => format!(", else {}", some.join(", ")),
         };
         let text = format!("{}{others}; image {}", on(machine), machine.image);
-        lines.push(format!("  {}", paint.dim(text)));
+        let broken = wrapped(&text, width.saturating_sub(2));
+        lines.extend(broken.iter().map(|line| format!("  {}", paint.dim(line))));
     }
     lines
 }

@@ -8,7 +8,7 @@ pub mod json;
 use super::number::{bytes, count, counted, duration};
 use super::paint::Paint;
 use super::summary::{nothing_to_do, plan_lines};
-use super::table::{Table, clean};
+use super::table::{Table, clean, display_width};
 use crate::pipeline::interval::LogicalDate;
 use crate::plan::effects::Amount;
 use crate::plan::forecast::Wall;
@@ -19,11 +19,16 @@ use crate::run::event::{PlannedUnit, Unit};
 
 /// Ranges of days of a table that are told; more are counted.
 const RANGES_TOLD: usize = 6;
+/// Columns of the heads of estimates with the gap behind them.
+const HEAD: usize = 7;
+/// Columns that prose takes at least.
+const LEAST_WIDTH: usize = 30;
 /// Things without a known cost that are named; more are counted.
 const UNKNOWN_TOLD: usize = 4;
 
-/// All lines of a preview; a short one where nothing is to do.
-pub fn lines(preview: &Preview, paint: Paint) -> Vec<String> {
+/// All lines of a preview; a short one where nothing is to do. What is prose is broken to `width`
+/// columns, tables are as wide as they are.
+pub fn lines(preview: &Preview, width: usize, paint: Paint) -> Vec<String> {
     let mut sections = vec![head(preview, paint)];
     match &preview.days {
         Days::Each(days) => match days.as_slice() {
@@ -38,8 +43,8 @@ pub fn lines(preview: &Preview, paint: Paint) -> Vec<String> {
         }
     }
     if preview.sum.to_do > 0 {
-        sections.extend(changes::sections(preview, paint));
-        sections.push(estimates(preview, paint));
+        sections.extend(changes::sections(preview, width, paint));
+        sections.push(estimates(preview, width, paint));
     }
     sections.retain(|section| !section.is_empty());
     sections.join(&String::new())
@@ -219,7 +224,7 @@ fn multiplied(first: &Day, next: &Day, days: u32, sum: &Sum, paint: Paint) -> Ve
 }
 
 /// Time, data and money.
-fn estimates(preview: &Preview, paint: Paint) -> Vec<String> {
+fn estimates(preview: &Preview, width: usize, paint: Paint) -> Vec<String> {
     let none: [&str; 0] = [];
     let mut table = Table::new(none);
     let sum = &preview.sum;
@@ -242,8 +247,12 @@ fn estimates(preview: &Preview, paint: Paint) -> Vec<String> {
     if let (Some(cost), Some(prices)) = (&sum.cost, &preview.prices) {
         let (first, rest) = costs(cost, prices);
         let mut table = Table::new(none);
-        table.push_painted([paint.bold("costs"), first]);
-        for line in rest {
+        let room = width.saturating_sub(HEAD);
+        for (at, line) in wrapped(&first, room).into_iter().enumerate() {
+            let head = if at == 0 { paint.bold("costs") } else { String::new() };
+            table.push_painted([head, line]);
+        }
+        for line in rest.iter().flat_map(|line| wrapped(line, room)) {
             table.push_painted([String::new(), paint.dim(line)]);
         }
         lines.extend(table.lines());
@@ -338,6 +347,25 @@ fn whole(amount: f64) -> String {
     count(amount.round() as u64)
 }
 
+/// The text broken between words into lines of at most `width` columns, the later ones indented; a
+/// word that is longer stands alone.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut line = String::new();
+    for word in text.split(' ') {
+        let fits = display_width(&line) + display_width(word) < width.max(LEAST_WIDTH);
+        if !fits && !line.trim().is_empty() {
+            lines.push(std::mem::replace(&mut line, "  ".to_owned()));
+        }
+        if !line.trim().is_empty() || (line.is_empty() && !lines.is_empty()) {
+            line.push(' ');
+        }
+        line.push_str(word);
+    }
+    lines.push(line);
+    lines
+}
+
 /// A number with how far it can be relied on: `3`, `~3`, `≤ 3`, `?`.
 fn figure(amount: Amount, text: impl Fn(u64) -> String) -> String {
     match amount {
@@ -359,6 +387,14 @@ mod tests {
         assert_eq!(shown(Amount::About(3)), "~3");
         assert_eq!(shown(Amount::AtMost(3)), "≤ 3");
         assert_eq!(shown(Amount::Unknown), "?", "never 0");
+    }
+
+    #[test]
+    fn prose_is_broken_between_words() {
+        let text = "prices of us-east-1, 2025-06-30: list prices, check";
+        assert_eq!(wrapped(text, 80), [text]);
+        assert_eq!(wrapped(text, 34), ["prices of us-east-1, 2025-06-30:", "  list prices, check"]);
+        assert_eq!(wrapped(&"x".repeat(50), 30), ["x".repeat(50)]);
     }
 
     #[test]
