@@ -385,8 +385,8 @@ fn all_mistakes_are_told_at_once() {
         at «alls»
     sql/labels.sql:7:6: unknown table `cleaned` (hint: did you mean `clean`?)
         at «cleaned»
-    sql/weekly.sql:2:1: expected: end of statement, found: FORM
-        at «F»
+    sql/weekly.sql:2:1: unexpected `FORM` (hint: did you mean `FROM` instead of `FORM`?)
+        at «FORM»
     ");
 }
 

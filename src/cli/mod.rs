@@ -32,6 +32,7 @@ use clap::{Parser, Subcommand};
 
 use self::signals::ending_at_once;
 use crate::app::App;
+use crate::query::session::STACK;
 use crate::run::failure::Outcome;
 use crate::settings::Settings;
 
@@ -127,6 +128,7 @@ const GIVEN_UP: Duration = Duration::from_millis(200);
 fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(app.settings.threads().clamp(2, 8))
+        .thread_stack_size(STACK)
         .enable_all()
         .build()
         .map_err(|error| {

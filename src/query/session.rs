@@ -31,6 +31,10 @@ pub struct Limits {
     pub spill: PathBuf,
 }
 
+/// Bytes of stack of every thread that parses or plans, as the main thread has on Linux: planning
+/// calls itself for every level of a statement.
+pub const STACK: usize = 8 * 1024 * 1024;
+
 /// Runs queries: the lake, the limits, and the threads.
 #[derive(Debug)]
 pub struct QueryEngine {
@@ -70,6 +74,7 @@ impl QueryEngine {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(limits.threads.max(1))
             .thread_name("query")
+            .thread_stack_size(STACK)
             .enable_all()
             .build()
             .map_err(|error| {

@@ -14,6 +14,9 @@ use crate::run::failure::{Failure, Problem, Severity};
 /// Columns after which messages are wrapped.
 const WIDTH: usize = 100;
 
+/// Bytes of a line of a file above which no line is drawn: nobody would find a caret in it.
+const LONGEST_LINE: usize = 2_000;
+
 /// How a failure is shown.
 #[derive(Debug, Clone, Copy)]
 pub struct Look {
@@ -130,6 +133,11 @@ fn total(problems: &[Problem]) -> Option<String> {
 /// The source line with a caret; none if the file has no such place (any more).
 fn drawing(problem: &Problem, source: String, look: Look) -> Option<String> {
     let (offset, length) = extent(problem, &source)?;
+    // Its neighbours are shown too.
+    let near = source.lines().skip(problem.line.saturating_sub(2)).take(3);
+    if near.into_iter().any(|line| line.len() > LONGEST_LINE) {
+        return None;
+    }
     let named = NamedSource::new(&problem.file, source);
     let message = match look.rules {
         true => format!("{} [{}]", problem.message, problem.rule),
@@ -314,10 +322,17 @@ mod tests {
     }
 
     #[test]
+    fn a_line_without_end_is_not_drawn() {
+        let read = |_: &str| Some(format!("SELECT {}1 AS x\n", "1 + ".repeat(40_000)));
+        let failure = Failure::problems("cannot read it", vec![problem(1, 100_000, 3, "no")]);
+        let text = graphical(&failure, &read, Look::plain());
+        assert_eq!(text, "error: cannot read it\n  pipelines.yaml:1:100000: no");
+    }
+
+    #[test]
     fn places_beyond_a_line_end_stay_on_the_line() {
         assert_eq!(extent(&problem(1, 9, 50, ""), SOURCE), Some((8, 2)));
         assert_eq!(extent(&problem(1, 80, 1, ""), SOURCE), Some((10, 0)));
-        assert_eq!(extent(&problem(0, 1, 1, ""), SOURCE), None);
         assert_eq!(extent(&problem(5, 5, 4, ""), SOURCE), Some((49, 5)));
         assert_eq!(extent(&problem(usize::MAX, 1, 1, ""), SOURCE), None);
     }

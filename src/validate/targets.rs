@@ -142,7 +142,9 @@ impl Found<'_, '_> {
                 self.form(&path("copy_role"), problem, ROLE);
             }
         }
+        // The Data API takes the name of a secret too.
         if let Some(secret) = &options.secret
+            && secret.starts_with("arn:")
             && Arn::parse(secret).is_none_or(|arn| arn.service != "secretsmanager")
         {
             let message = format!("`{secret}` is not the ARN of a secret");

@@ -115,7 +115,8 @@ fn a_projects_own_prices_go_first() {
         text.split("\ncosts").nth(1).unwrap().to_owned()
     };
     insta::assert_snapshot!(costs(plan(&sandbox, &arguments)), @"
-      ~$0.0009 and ? for Glue requests that write, jobs on ml.m5.xlarge, Redshift Serverless, write units of served lists
+      ~$0.0009 and ? for Glue requests that write, jobs on ml.m5.xlarge, Redshift Serverless, write units of served
+           lists
            S3 requests that write: ~$0.0009 ($0.0050 for a thousand)
            Glue requests that write: ? (no price)
            jobs on ml.m5.xlarge: ? (no price)

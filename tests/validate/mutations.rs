@@ -73,6 +73,12 @@ fn mutated_projects_never_panic() {
 
 #[test]
 fn extreme_files_never_panic() {
+    // The stack that the program gives every thread which parses; those of tests are smaller.
+    let thread = std::thread::Builder::new().stack_size(recctl::query::session::STACK);
+    thread.spawn(extreme_files).unwrap().join().unwrap();
+}
+
+fn extreme_files() {
     let bomb = "a: &a [x, x, x, x, x, x, x, x]\n".to_owned()
         + &(b'b'..=b'k')
             .map(|c| {
@@ -105,10 +111,16 @@ fn extreme_files_never_panic() {
     }
     let sql = [
         format!("SELECT {} AS x", deep("(", ")", 40)),
-        format!("SELECT {}1 AS x", "1 + ".repeat(60)),
+        format!("SELECT {} AS x", deep("(", ")", 4_000)),
+        format!("SELECT {}1 AS x", "1 + ".repeat(390)),
+        format!("SELECT {}1 AS x", "1 + ".repeat(30_000)),
+        format!("SELECT {} AS x", ["true"; 390].join(" AND ")),
         format!("SELECT {} AS x", "- ".repeat(40)),
-        format!("SELECT 1 AS x {}", "UNION ALL SELECT 1 ".repeat(40)),
+        format!("SELECT {} AS x", "NOT ".repeat(4_000)),
+        format!("SELECT 1 AS x {}", "UNION ALL SELECT 1 ".repeat(95)),
+        format!("SELECT 1 AS x {}", "UNION ALL SELECT 1 ".repeat(10_000)),
         format!("SELECT * FROM {}", deep("(SELECT * FROM ", ")", 20)),
+        format!("SELECT * FROM {}", deep("(SELECT * FROM ", ")", 10_000)),
         format!("SELECT {} FROM items", vec!["item_id"; 5_000].join(", ")),
         "SELECT 1e400, 99999999999999999999999999999999999999999999".to_owned(),
         "\u{feff}SELECT nosuch FROM items".to_owned(),

@@ -2,6 +2,7 @@
 //! step's schema on to the steps that read it. No data is read.
 
 mod columns;
+mod depth;
 mod explain;
 mod manners;
 mod planning;

@@ -7,7 +7,7 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
-use super::syntax;
+use super::{depth, syntax};
 use super::words::lowered;
 use crate::pipeline::query::{Mention, QueryFacts, QueryFault, QueryProblem};
 
@@ -17,6 +17,7 @@ pub fn parse(text: &str) -> Result<QueryFacts, QueryProblem> {
         let (line, column) = (position(error.location.line), position(error.location.column));
         syntax::fault(line, column, lowered(&error.message))
     })?;
+    depth::check(&tokens)?;
     let mut statements =
         DFParser::parse_sql(text).map_err(|error| syntax::describe(&error, text, &tokens))?;
     let not_one = |at: Option<&TokenWithSpan>, message: String, hint: &str| QueryProblem {

@@ -1,6 +1,7 @@
 //! What keeps a text from being a query, in words for whoever wrote it.
 
 use datafusion::error::DataFusionError;
+use datafusion::sql::sqlparser::parser::ParserError;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::statement::position;
@@ -80,6 +81,14 @@ pub(super) fn describe(
     });
     // The end of the text is where the parser stood.
     let (line, column) = place.unwrap_or_else(|| end_of(text));
+    if let DataFusionError::SQL(error, _) = error.find_root()
+        && let ParserError::RecursionLimitExceeded = **error
+    {
+        // The parser does not say where; the first line is as good as any.
+        let message = "parentheses or queries stand in each other too deep".to_owned();
+        let hint = "make the inner ones CTEs: `WITH name AS (…) SELECT …`".to_owned();
+        return QueryProblem { hint: Some(hint), ..fault(1, 1, message) };
+    }
     let mut problem = fault(line, column, worded(what));
     if let Some(index) = found {
         problem.length = tokens[index]
