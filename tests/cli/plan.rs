@@ -116,7 +116,7 @@ fn a_projects_own_prices_go_first() {
     };
     insta::assert_snapshot!(costs(plan(&sandbox, &arguments)), @"
       ~$0.0009 and ? for Glue requests that write, jobs on ml.m5.xlarge, Redshift Serverless, write units of served
-           lists
+             lists
            S3 requests that write: ~$0.0009 ($0.0050 for a thousand)
            Glue requests that write: ? (no price)
            jobs on ml.m5.xlarge: ? (no price)

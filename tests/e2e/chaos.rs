@@ -19,11 +19,11 @@ use crate::sandbox::{NEXT_DAY, Sandbox, reference};
 
 /// How many kills a test run makes; more where this variable says so.
 const KILLS: &str = "RECCTL_TEST_KILLS";
-const FEW: usize = 6;
+const FEW: usize = 5;
 /// After so many kills a day may end in peace, so that each is judged at its end.
 const KILLS_OF_A_DAY: usize = 4;
 /// Lines that the log of an undisturbed run has, about.
-const LINES: usize = 160;
+const LINES: usize = 70;
 const RUN: [&str; 8] =
     ["run", "daily", "--date", NEXT_DAY, "--log-format", "json", "--threads", "2"];
 

@@ -24,7 +24,7 @@ use crate::sandbox::{DAY, NEXT_DAY, Sandbox};
 
 /// How many of the faults a test run tries; all of them where this variable is set.
 const ALL: &str = "RECCTL_TEST_ALL_FAULTS";
-const SOME: usize = 24;
+const SOME: usize = 14;
 
 #[derive(Parser)]
 struct Arguments {

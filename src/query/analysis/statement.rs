@@ -7,8 +7,8 @@ use datafusion::sql::sqlparser::ast;
 use datafusion::sql::sqlparser::dialect::GenericDialect;
 use datafusion::sql::sqlparser::tokenizer::{Token, TokenWithSpan, Tokenizer, TokenizerError};
 
-use super::{depth, syntax};
 use super::words::lowered;
+use super::{depth, syntax};
 use crate::pipeline::query::{Mention, QueryFacts, QueryFault, QueryProblem};
 
 /// Reads a statement: its normal form, the tables and the parameters that it names.
