@@ -10,12 +10,12 @@ use datafusion::physical_plan::execute_stream;
 use futures::StreamExt;
 
 use super::context::Services;
+use super::sql::Listed;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::step::{Read, ReadFrom, SqlStep};
 use crate::ports::PartitionEntry;
 use crate::query::published::PublishedTable;
-use crate::query::raw::reader::RawFile;
 use crate::query::raw::tally::Tally;
 use crate::query::raw::{self, RawTable};
 use crate::query::session::{QuerySession, failure_of};
@@ -30,11 +30,7 @@ const RUN: &str = "preview";
 pub struct RealInputs {
     session: QuerySession,
     tally: Arc<Tally>,
-    listed: Vec<(
-        Arc<crate::pipeline::source::Source>,
-        Arc<dyn object_store::ObjectStore>,
-        Vec<RawFile>,
-    )>,
+    listed: Vec<Listed>,
     scratch: PathBuf,
 }
 

@@ -131,7 +131,7 @@ pub async fn make(
 }
 
 /// The files of a source, and the store that they are in.
-type Listed = (Arc<Source>, Arc<dyn object_store::ObjectStore>, Vec<RawFile>);
+pub(super) type Listed = (Arc<Source>, Arc<dyn object_store::ObjectStore>, Vec<RawFile>);
 
 /// Reads to their ends the files that the query did not.
 async fn read_rest(query: &QueryEngine, listed: Vec<Listed>, tally: &Arc<Tally>) -> Outcome<()> {

@@ -180,6 +180,9 @@ pub(super) fn unknown_columns(rows: &[Row], known: &Schema, of: &str) -> Vec<Pro
     problems
 }
 
+/// What a column holds in a row, by its number, that does not name it.
+pub(super) type Default<'a> = Box<dyn Fn(usize) -> String + Send + Sync + 'a>;
+
 /// The rows as columns of those types; what a row does not name is the default or NULL.
 ///
 /// A column is nullable where `fields` says so or where a row lacks it, so that the planner trusts
@@ -187,7 +190,7 @@ pub(super) fn unknown_columns(rows: &[Row], known: &Schema, of: &str) -> Vec<Pro
 pub(super) fn batch(
     rows: &[Row],
     fields: &Schema,
-    defaults: &[(String, Box<dyn Fn(usize) -> String + Send + Sync + '_>)],
+    defaults: &[(String, Default<'_>)],
 ) -> Result<RecordBatch, Vec<Problem>> {
     let mut problems = Vec::new();
     let mut columns = Vec::with_capacity(fields.fields().len());

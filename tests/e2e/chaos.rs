@@ -101,7 +101,8 @@ impl Readers {
                     [eyes.catalog(), eyes.warehouse(), eyes.serving()].into_iter().flatten(),
                 );
                 counted.fetch_add(1, Ordering::Relaxed);
-                std::thread::sleep(Duration::from_millis(3));
+                // It yields, so that the run is not slowed down by those who look on.
+                pause(3);
             }
             seen
         });
@@ -240,7 +241,7 @@ fn a_day_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         for _ in 0..KILLS_OF_A_DAY {
             let mut victim = Victim::start(&sandbox);
             let reached = victim.read(chance.random_range(0..LINES));
-            std::thread::sleep(Duration::from_millis(chance.random_range(0..40)));
+            pause(chance.random_range(0..40));
             if !reached {
                 break;
             }
@@ -261,6 +262,11 @@ fn a_day_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         assert_eq!(generations.lines().count(), 3, "a list was loaded twice:\n{generations}");
     }
     println!("{killed} kills in {days} days, {polled} polls of each of the three stores");
+}
+
+#[expect(clippy::disallowed_methods, reason = "nothing is awaited: any moment is a good one")]
+fn pause(milliseconds: u64) {
+    std::thread::sleep(Duration::from_millis(milliseconds));
 }
 
 /// What is written down when a unit has ended: all but queries, which last from their publication.

@@ -52,9 +52,12 @@ fn told(edits: &[(&str, &str, &str)]) -> String {
     lines(&new.0.name, &comparison, Paint::off()).join("\n")
 }
 
+/// A file, a piece of it, and what stands in its place.
+type Edit = (&'static str, &'static str, &'static str);
+
 #[test]
 fn what_kind_of_change_it_is() {
-    let all: &[(&str, &[(&str, &str, &str)])] = &[
+    let all: &[(&str, &[Edit])] = &[
         ("nothing", &[]),
         ("a comment", &[("sql/weekly.sql", "SELECT", "-- why\nSELECT")]),
         ("an alias", &[("sql/labels.sql", "FROM clean AS c", "FROM (SELECT * FROM clean) AS c")]),

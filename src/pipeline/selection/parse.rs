@@ -33,8 +33,8 @@ fn pieces(
 ) -> Vec<(usize, usize)> {
     let mut pieces = Vec::new();
     let mut from = start;
-    for at in start..end {
-        if splits(characters[at]) {
+    for (at, character) in characters.iter().enumerate().take(end).skip(start) {
+        if splits(*character) {
             pieces.push((from, at));
             from = at + 1;
         }

@@ -210,7 +210,7 @@ fn any_text_is_read_or_refused() {
         let length = random.random_range(0..9);
         let text: String =
             (0..length).map(|_| pieces[random.random_range(0..pieces.len())]).collect();
-        match Selection::parse(&[text.clone()], &[]) {
+        match Selection::parse(std::slice::from_ref(&text), &[]) {
             Ok(selection) => {
                 read += 1;
                 let _ = selection.of(&pipeline, &States::new());
@@ -330,14 +330,14 @@ fn it_means_what_sets_mean() {
         let (b, in_b) = model.expression(&mut random);
         let (x, in_x) = model.expression(&mut random);
         let told = format!("{:?} [{a}] [{b}] -[{x}]", model.needs);
-        assert_eq!(model.evaluated(&[a.clone()], &[]), in_a, "{told}");
+        assert_eq!(model.evaluated(std::slice::from_ref(&a), &[]), in_a, "{told}");
         let both: Set = in_a.union(&in_b).copied().collect();
         let together = [a.clone(), b.clone()];
         assert_eq!(model.evaluated(&together, &[]), both, "several options are a union: {told}");
         let joined = [format!("{a} {b}")];
         assert_eq!(model.evaluated(&joined, &[]), both, "so is a space: {told}");
         let less: Set = both.difference(&in_x).copied().collect();
-        assert_eq!(model.evaluated(&together, &[x.clone()]), less, "{told}");
+        assert_eq!(model.evaluated(&together, std::slice::from_ref(&x)), less, "{told}");
         assert_eq!(model.evaluated(&[b, a], &[x]), less, "in any order: {told}");
         nothing += usize::from(less.is_empty());
     }
