@@ -218,6 +218,9 @@ pub struct TrainStep {
     pub file: String,
     /// The job, read from that file.
     pub job: Job,
+    /// Lines that the job prints, for a program that recctl does not know. Only judged by: another
+    /// sample makes no other model.
+    pub sample_log: Vec<String>,
     /// Which table goes into which channel.
     pub inputs: Vec<Input>,
 }

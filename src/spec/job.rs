@@ -38,7 +38,6 @@ struct JobSpec {
     /// Lines such as the job prints, for a program that is not recctl's: every metric has to find a
     /// number in one of them.
     #[serde(default)]
-    #[expect(dead_code, reason = "`validate` looks it up with its places")]
     sample_log: Vec<String>,
     /// What it runs on, where that is not this machine.
     #[serde(default)]
@@ -124,8 +123,16 @@ struct ResourcesSpec {
     max_wait: Option<Spanned<String>>,
 }
 
+/// A job's file as meant.
+pub struct JobFile {
+    /// The job.
+    pub job: Job,
+    /// Lines that it prints, for a program that recctl does not know.
+    pub sample_log: Vec<String>,
+}
+
 /// Reads a job's file. What is wrong goes to `problems`; a job that is not wholly right is none.
-pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
+pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<JobFile> {
     let Reading { value: spec, lost } = read(file, text, problems)?;
     if lost.is_empty() {
         return meant(file, spec, problems);
@@ -140,7 +147,7 @@ pub fn compile(file: &str, text: &str, problems: &mut Problems) -> Option<Job> {
 }
 
 /// Makes a job of what is written.
-fn meant(file: &str, spec: JobSpec, problems: &mut Problems) -> Option<Job> {
+fn meant(file: &str, spec: JobSpec, problems: &mut Problems) -> Option<JobFile> {
     let Some(algorithm) = spec.algorithm else {
         let message = "missing field `algorithm`";
         let problem = Problem::new(Rule::MissingField, file, 1, 1, 1, message);
@@ -246,15 +253,19 @@ fn meant(file: &str, spec: JobSpec, problems: &mut Problems) -> Option<Job> {
     let resources = resources(file, spec.resources, problems);
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.split('.').next().unwrap_or(name).to_owned();
-    (problems.count() == before).then_some(Job {
-        name,
-        algorithm,
-        hyperparameters,
-        metrics,
-        objective,
-        tuning,
-        resources,
-        on_cancel: spec.on_cancel,
+    let on_cancel = spec.on_cancel;
+    (problems.count() == before).then(|| JobFile {
+        job: Job {
+            name,
+            algorithm,
+            hyperparameters,
+            metrics,
+            objective,
+            tuning,
+            resources,
+            on_cancel,
+        },
+        sample_log: spec.sample_log,
     })
 }
 

@@ -36,10 +36,12 @@ impl Place {
     }
 }
 
-/// Texts are kept, as files that a step names are known by them; other values are not asked for.
-#[derive(Debug, Clone)]
+/// A value without what it says: only where it stands is asked for. Unlike the shape of the text
+/// (`yaml`), which says what can be cut out, aliases and merged keys stand for what they name.
+#[derive(Debug, Clone, Default)]
 enum Node {
-    Leaf(String),
+    #[default]
+    Leaf,
     Mapping(Vec<(Spanned<String>, Spanned<Node>)>),
     List(Vec<Spanned<Node>>),
 }
@@ -67,33 +69,6 @@ impl Places {
         self.find(path, true)
     }
 
-    /// The text at the end of a path.
-    pub fn text(&self, path: &[&str]) -> Option<&str> {
-        self.node(path)?.text()
-    }
-
-    /// The texts of a list at the end of a path; empty where there is none.
-    pub fn texts(&self, path: &[&str]) -> Vec<&str> {
-        let items = match self.node(path) {
-            Some(Node::List(items)) => items.as_slice(),
-            Some(Node::Leaf(_) | Node::Mapping(_)) | None => &[],
-        };
-        items.iter().filter_map(|item| item.value.text()).collect()
-    }
-
-    /// Whether there is a value at the end of a path.
-    pub fn has(&self, path: &[&str]) -> bool {
-        self.node(path).is_some()
-    }
-
-    fn node(&self, path: &[&str]) -> Option<&Node> {
-        let mut node = &self.root;
-        for part in path {
-            node = &node.child(part)?.1.value;
-        }
-        Some(node)
-    }
-
     fn find(&self, path: &[&str], key: bool) -> Place {
         let mut node = &self.root;
         let mut place = Place::START;
@@ -103,7 +78,7 @@ impl Places {
             let own = name.map_or(value, |name| Place::of(name.referenced));
             let is_last = at + 1 == path.len();
             // What is more than one value is pointed at by its name.
-            let is_leaf = matches!(child.value, Node::Leaf(_));
+            let is_leaf = matches!(child.value, Node::Leaf);
             place = if is_last && is_leaf && !key { value } else { own };
             node = &child.value;
         }
@@ -111,23 +86,10 @@ impl Places {
     }
 }
 
-impl Default for Node {
-    fn default() -> Self {
-        Self::Leaf(String::new())
-    }
-}
-
 impl Node {
-    fn text(&self) -> Option<&str> {
-        match self {
-            Self::Leaf(text) => Some(text),
-            Self::Mapping(_) | Self::List(_) => None,
-        }
-    }
-
     fn child(&self, part: &str) -> Option<(Option<&Spanned<String>>, &Spanned<Node>)> {
         match self {
-            Self::Leaf(_) => None,
+            Self::Leaf => None,
             Self::Mapping(entries) => {
                 let found = entries.iter().find(|(name, _)| name.value == part);
                 found.map(|(name, value)| (Some(name), value))
@@ -157,8 +119,8 @@ impl<'de> Deserialize<'de> for Node {
             fn visit_f64<E>(self, _: f64) -> Result<Node, E> {
                 Ok(Node::default())
             }
-            fn visit_str<E>(self, text: &str) -> Result<Node, E> {
-                Ok(Node::Leaf(text.to_owned()))
+            fn visit_str<E>(self, _: &str) -> Result<Node, E> {
+                Ok(Node::default())
             }
             fn visit_unit<E>(self) -> Result<Node, E> {
                 Ok(Node::default())
@@ -206,7 +168,7 @@ mod tests {
         let places = Places::read("a.yaml", TEXT);
         assert_eq!(places.value(&["targets", "aws", "region"]), places.key(&["targets", "aws"]));
         assert_eq!(places.value(&["targets", "aws", "lake", "x"]).line, 4);
-        assert!(places.has(&["empty"]) && !places.has(&["targets", "aws", "region"]));
+        assert_eq!(places.key(&["empty"]).line, 9);
         assert_eq!(Places::read("a.yaml", "a: [").value(&["a"]), Place::START);
     }
 }

@@ -44,19 +44,6 @@ impl<'a> Subject<'a> {
         self.problem(rule, PROJECT_FILE, path, message)
     }
 
-    /// The places of a file, if it could be read.
-    pub(super) fn places(&self, file: &str) -> Option<&'a Places> {
-        self.places.get(file)
-    }
-
-    /// The file of a training or tuning step's job.
-    pub(super) fn job_file(&self, pipeline: &Pipeline, step: &Step) -> Option<&'a str> {
-        let path = ["pipelines", pipeline.name.as_str(), "steps", step.name.as_str()];
-        let places = self.places(PROJECT_FILE)?;
-        let word = step.kind.word();
-        places.text(&[path[0], path[1], path[2], path[3], word])
-    }
-
     fn place(&self, file: &str, find: impl FnOnce(&Places) -> Place) -> Place {
         self.places.get(file).map_or(Place { line: 1, column: 1, length: 1 }, find)
     }

@@ -20,7 +20,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Problem> {
         .map(|target| target.name.as_str())
         .collect();
     let mut problems = Vec::new();
-    for (pipeline, step) in subject.steps() {
+    for (_, step) in subject.steps() {
         let (train, search) = match &step.kind {
             StepKind::Train(train) => (train, false),
             StepKind::Tune(train) => (train, true),
@@ -28,8 +28,7 @@ pub(super) fn check(subject: &Subject<'_>) -> Vec<Problem> {
                 continue;
             }
         };
-        let Some(file) = subject.job_file(pipeline, step) else { continue };
-        let found = Found { subject, file, job: &train.job };
+        let found = Found { subject, file: &train.file, job: &train.job };
         problems.extend(found.search_that_nobody_runs(search, &trainers));
         if !trainers.is_empty() {
             problems.extend(found.refused(train, search, &trainers));

@@ -5,7 +5,7 @@ use regex::Regex;
 use super::Subject;
 use crate::models::lines::sample;
 use crate::pipeline::job::{Job, MetricDefinition};
-use crate::pipeline::step::StepKind;
+use crate::pipeline::step::{StepKind, TrainStep};
 use crate::query::analysis::Unchecked;
 use crate::run::failure::{Problem, Rule};
 
@@ -36,13 +36,12 @@ struct Of<'a> {
     file: &'a str,
     job: &'a Job,
     /// What the file says that the job prints.
-    given: Vec<&'a str>,
+    given: &'a [String],
     search: bool,
 }
 
 fn jobs<'a>(subject: &Subject<'a>) -> impl Iterator<Item = Of<'a>> {
-    let subject = *subject;
-    subject.steps().filter_map(move |(pipeline, step)| {
+    subject.steps().filter_map(|(_, step)| {
         let (train, search) = match &step.kind {
             StepKind::Train(train) => (train, false),
             StepKind::Tune(train) => (train, true),
@@ -50,9 +49,8 @@ fn jobs<'a>(subject: &Subject<'a>) -> impl Iterator<Item = Of<'a>> {
                 return None;
             }
         };
-        let file = subject.job_file(pipeline, step)?;
-        let given = subject.places(file).map(|places| places.texts(&["sample_log"]));
-        Some(Of { file, job: &train.job, given: given.unwrap_or_default(), search })
+        let TrainStep { file, job, sample_log: given, .. } = train;
+        Some(Of { file, job, given, search })
     })
 }
 
@@ -60,7 +58,7 @@ impl Of<'_> {
     /// What the job prints, as far as that is known.
     fn lines(&self) -> Option<Vec<String>> {
         if !self.given.is_empty() {
-            return Some(self.given.iter().map(|line| (*line).to_owned()).collect());
+            return Some(self.given.to_vec());
         }
         if self.job.resources.image.is_some() {
             return None;

@@ -1,6 +1,6 @@
 //! Steps as meant.
 
-use super::super::job;
+use super::super::job::{self, JobFile};
 use super::super::project::{ChampionSpec, StepSpec};
 use super::super::yaml::{Entries, Spanned, one_of};
 use super::pipeline::Compiler;
@@ -182,14 +182,14 @@ impl Compiler<'_> {
             let hint = "say which table: `inputs: {train: interactions}`".to_owned();
             self.problems.at(Rule::Channel, PROJECT_FILE, name, message, Some(hint));
         }
-        let job = job::compile(&file.value, &text, self.problems)?;
+        let JobFile { job, sample_log } = job::compile(&file.value, &text, self.problems)?;
         if tune && (job.tuning.is_none() || job.objective.is_none()) {
             let missing = if job.tuning.is_none() { "tuning" } else { "objective" };
             let message = format!("`{}` has no `{missing}`, which a `tune` step needs", file.value);
             self.problems.at(Rule::Tuning, PROJECT_FILE, file, message, None);
             return None;
         }
-        Some(TrainStep { file: file.value.clone(), job, inputs })
+        Some(TrainStep { file: file.value.clone(), job, sample_log, inputs })
     }
 
     pub(super) fn file(&mut self, file: &Spanned<String>) -> Option<String> {
