@@ -14,6 +14,7 @@ use crate::pipeline::estimate::Estimate;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{ChampionRule, SelectStep};
 use crate::ports::ModelEntry;
+use crate::ports::limits::sagemaker::GROUP_NAME;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, ModelRecord, ModelResult, StepReport};
 
@@ -122,7 +123,7 @@ async fn register(
 /// The group of the winners of a selection: at most 63 characters.
 pub fn registry_group(pipeline: &Name, step: &Name) -> String {
     let group = format!("{pipeline}-{step}").replace('_', "-");
-    group.chars().take(63).collect()
+    group.chars().take(GROUP_NAME).collect()
 }
 
 /// All models are judged on one table; another one would make their figures incomparable.

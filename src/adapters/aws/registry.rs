@@ -20,7 +20,7 @@ use super::sagemaker::found;
 use super::session::AwsSession;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::target::{AwsTarget, RegistryOptions, S3Location};
-use crate::ports::limits::sagemaker::GROUP_NAME;
+use crate::ports::limits::sagemaker::group_name;
 use crate::ports::{Approval, ModelEntry, ModelRegistry, ModelVersion};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -69,14 +69,7 @@ impl SageMakerModelRegistry {
 
     /// The name of a group in SageMaker.
     fn group(&self, group: &str) -> String {
-        let name = format!("{}{group}", self.options.group_prefix);
-        if name.len() <= GROUP_NAME {
-            return name;
-        }
-        let digest = digest(name.as_bytes());
-        let (digest, _) = digest.split_at(8);
-        let head: String = name.chars().take(GROUP_NAME - 9).collect();
-        format!("{}-{digest}", head.trim_end_matches('-'))
+        group_name(&self.options.group_prefix, group)
     }
 
     /// The path of a model's file in the lake.

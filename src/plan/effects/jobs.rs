@@ -9,6 +9,7 @@ use crate::pipeline::step::{
     ChampionRule, ScoreStep, SelectStep, StepKind, TrainStep, fallback_table,
 };
 use crate::plan::Action;
+use crate::ports::limits::sagemaker::group_name;
 use crate::steps::{Cuts, Days, job_head, registry_group, search_head};
 
 impl Listing<'_> {
@@ -238,7 +239,7 @@ impl Listing<'_> {
                         by: Writer::Run,
                     }),
                     Effect::ModelRegistered {
-                        group: format!("{}{group}", registry.group_prefix),
+                        group: group_name(&registry.group_prefix, &group),
                         new_group,
                     },
                 ]

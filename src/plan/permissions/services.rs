@@ -4,13 +4,13 @@ use super::place::Place;
 use super::uses::Uses;
 use super::{Grants, Subject, changing, condition, tagging};
 use crate::pipeline::target::{AwsTarget, RedshiftEndpoint, RedshiftOptions};
+use crate::ports::limits::sagemaker::group_name;
 use crate::ports::preflight::TASK_ROLE;
+use crate::steps::registry_group;
 
 /// What tags a model as it is created; jobs are always tagged with what they are attempts of.
 const TAG: &str = "sagemaker:AddTags";
 
-/// The longest name of a model package group.
-const LONGEST_GROUP: usize = 63;
 
 /// Database and tables of the Data Catalog. Every call needs what it names and all above it.
 pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
@@ -202,9 +202,7 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     if let Some(registry) = trainer.registry.as_ref().filter(|_| has_jobs) {
         let mut groups_and_versions = Vec::new();
         for (pipeline, step) in &uses.selections {
-            let group: String = format!("{pipeline}-{step}").replace('_', "-");
-            let group: String = group.chars().take(LONGEST_GROUP).collect();
-            let group = group_names(&format!("{}{group}", registry.group_prefix));
+            let group = group_name(&registry.group_prefix, &registry_group(pipeline, step));
             groups_and_versions.push(arn("model-package-group", &group));
             groups_and_versions.push(arn("model-package", &format!("{group}/*")));
         }
@@ -251,15 +249,6 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
     let why = "the last lines of a job that failed";
     grants.add("LogsStreams", why, &["logs:DescribeLogStreams"], groups, vec![]);
     grants.add("LogsEvents", why, &["logs:GetLogEvents"], streams, vec![]);
-}
-
-/// The name of a group, or what it begins with where a digest takes the place of its end.
-fn group_names(name: &str) -> String {
-    if name.len() <= LONGEST_GROUP {
-        return name.to_owned();
-    }
-    let head: String = name.chars().take(LONGEST_GROUP - 9).collect();
-    format!("{}-*", head.trim_end_matches('-'))
 }
 
 /// What `recctl doctor` reads beside.

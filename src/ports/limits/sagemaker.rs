@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use crate::pipeline::fingerprint::digest;
 use crate::pipeline::job::{
     Hyperparameters, MetricDefinition, ParameterRange, Resources, Strategy, Tuning,
 };
@@ -17,6 +18,19 @@ pub const TUNING_NAME: usize = 32;
 /// The longest name of a model package group.
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_CreateModelPackageGroup.html>
 pub const GROUP_NAME: usize = 63;
+
+/// The name of a group with a prefix before it; what is too long ends with a digest of all of it.
+pub fn group_name(prefix: &str, group: &str) -> String {
+    let name = format!("{prefix}{group}");
+    if name.len() <= GROUP_NAME {
+        return name;
+    }
+    let digest = digest(name.as_bytes());
+    let (digest, _) = digest.split_at(8);
+    let head: String = name.chars().take(GROUP_NAME - 9).collect();
+    format!("{}-{digest}", head.trim_end_matches('-'))
+}
+
 /// Metrics of a job.
 /// <https://docs.aws.amazon.com/sagemaker/latest/APIReference/API_AlgorithmSpecification.html>
 const MOST_METRICS: usize = 40;
@@ -332,6 +346,15 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+
+    #[test]
+    fn long_names_of_groups_stay_within_the_limit_and_apart() {
+        assert_eq!(group_name("rec-", "daily-winner"), "rec-daily-winner");
+        let long = "x".repeat(GROUP_NAME);
+        let (one, other) = (group_name("rec-", &long), group_name("rec-", &format!("{long}y")));
+        assert!(one.len() == GROUP_NAME && other.len() == GROUP_NAME, "{one} {other}");
+        assert_ne!(one, other);
+    }
     use crate::pipeline::job::Scale;
 
     fn words(count: usize) -> ParameterRange {
