@@ -16,7 +16,8 @@ use super::lake::store_failure;
 use crate::run::failure::{Failure, Outcome};
 
 /// Size of a part in bytes: 10,000 of them, the most that S3 takes, are 100 GB.
-const PART: usize = 10 * 1024 * 1024;
+/// Smaller files go up in one go.
+pub const PART_BYTES: usize = 10 * 1024 * 1024;
 /// Parts under way at once; each holds its bytes in memory.
 const PARALLEL: usize = 8;
 
@@ -42,7 +43,7 @@ impl Upload {
             store,
             path: StorePath::from(path),
             buffer: PutPayloadMut::new(),
-            part: PART,
+            part: PART_BYTES,
             upload: None,
             parts: JoinSet::new(),
             aborts: aborts.clone(),

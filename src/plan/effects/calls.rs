@@ -10,15 +10,9 @@ use super::{
     TableChange, WarehouseTable, Work, Writer,
 };
 use crate::pipeline::target::{AwsTarget, Target};
-
-/// Files of at least so many bytes are written in parts; as the lake does.
-const PART: u64 = 10 * 1024 * 1024;
-/// Statements that Redshift takes at once.
-/// <https://docs.aws.amazon.com/redshift-data/latest/APIReference/API_BatchExecuteStatement.html>
-const STATEMENTS: u64 = 40;
-/// Items of a BatchWriteItem.
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>
-const ITEMS: u64 = 25;
+use crate::ports::limits::dynamodb::BATCH_ITEMS;
+use crate::ports::limits::redshift::BATCH;
+use crate::query::upload::PART_BYTES;
 
 /// A kind of call that changes something, and how often it is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -103,7 +97,7 @@ fn aws(effect: &Effect, target: &AwsTarget) -> Vec<Call> {
         Effect::GenerationsRemoved { table, generations, items, expire, .. } => {
             let mut calls = vec![call(Subject::Served, operation::TRANSACT, table, *generations)];
             if !expire {
-                let batches = items.in_groups_of(ITEMS);
+                let batches = items.in_groups_of(BATCH_ITEMS as u64);
                 calls.push(call(Subject::Served, operation::WRITE_ITEMS, table, batches));
                 calls.push(call(Subject::Served, operation::DELETE_ITEM, table, *generations));
             }
@@ -126,7 +120,7 @@ fn objects(files: &Files, target: &AwsTarget) -> Vec<Call> {
             let small = vec![one(operation::PUT_OBJECT, files.files)];
             let may_be_large = match files.content {
                 Content::Table | Content::TrainingSet => {
-                    files.bytes.number().is_none_or(|it| it >= PART)
+                    files.bytes.number().is_none_or(|it| it >= PART_BYTES as u64)
                 }
                 Content::Quarantine
                 | Content::Manifest
@@ -143,7 +137,7 @@ fn objects(files: &Files, target: &AwsTarget) -> Vec<Call> {
             let most = files.files.number().map_or(Amount::Unknown, Amount::AtMost);
             let parts = match files.bytes {
                 Amount::Unknown => Amount::Unknown,
-                bytes => bytes.in_groups_of(PART),
+                bytes => bytes.in_groups_of(PART_BYTES as u64),
             };
             vec![
                 one(operation::PUT_OBJECT, most),
@@ -175,7 +169,7 @@ fn loads(tables: &[WarehouseTable], statements: Amount, target: &AwsTarget) -> V
     let Some(redshift) = &target.warehouse else { return Vec::new() };
     // A table that is made, the ledger and the schema take a statement each.
     let most = statements.number().unwrap_or_default() + tables.len() as u64 + 2;
-    let mut batches = if most > STATEMENTS { Amount::About(2) } else { Amount::ONE };
+    let mut batches = if most > BATCH as u64 { Amount::About(2) } else { Amount::ONE };
     if tables.iter().any(|table| table.mode == LoadMode::External) {
         batches = batches + Amount::AtMost(1);
     }
@@ -199,7 +193,7 @@ fn generation_calls(generation: &Generation) -> Vec<Call> {
     let one = |operation, count| call(Subject::Served, operation, &generation.table, count);
     let mut calls = vec![
         one(operation::PUT_ITEM, Amount::ONE),
-        one(operation::WRITE_ITEMS, generation.items.in_groups_of(ITEMS)),
+        one(operation::WRITE_ITEMS, generation.items.in_groups_of(BATCH_ITEMS as u64)),
         one(operation::UPDATE_ITEM, generation.checkpoints),
         one(operation::TRANSACT, Amount::ONE),
     ];

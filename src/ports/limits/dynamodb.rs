@@ -5,6 +5,9 @@
 pub const MAX_ITEM_BYTES: usize = 400 * 1024;
 /// The longest partition key; same source.
 pub const MAX_KEY_BYTES: usize = 2048;
+/// Requests in a BatchWriteItem.
+/// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>
+pub const BATCH_ITEMS: usize = 25;
 
 /// The attribute with the key of a list.
 pub const PK: &str = "pk";

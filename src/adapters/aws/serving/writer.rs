@@ -16,12 +16,11 @@ use super::item::{Attributes, Encoded, PK, SK, write_units};
 use super::limiter::Limiter;
 use super::{built, of_code};
 use crate::adapters::aws::error::failure;
+use crate::ports::limits::dynamodb::BATCH_ITEMS;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
-/// Requests in a BatchWriteItem.
+/// Bytes of a BatchWriteItem. A little is left for what is around the items.
 /// <https://docs.aws.amazon.com/amazondynamodb/latest/APIReference/API_BatchWriteItem.html>
-const BATCH: usize = 25;
-/// Bytes of a BatchWriteItem; same source. A little is left for what is around the items.
 const BATCH_BYTES: usize = 16 * 1024 * 1024 - 64 * 1024;
 /// What is around an item: `{"PutRequest":{"Item":{…}}},`.
 pub(super) const REQUEST_BYTES: usize = 30;
@@ -127,7 +126,7 @@ where
     loop {
         // Less than a full batch waits for what those under way bring back.
         while flying.len() < IN_FLIGHT
-            && (queue.len() >= BATCH || flying.is_empty() && !queue.is_empty())
+            && (queue.len() >= BATCH_ITEMS || flying.is_empty() && !queue.is_empty())
         {
             let batch = next_batch(&mut queue);
             let units: f64 = batch.iter().map(|write| write.units).sum();
@@ -181,9 +180,9 @@ where
 
 /// As much as fits.
 fn next_batch(queue: &mut VecDeque<Write>) -> Vec<Write> {
-    let mut batch = Vec::with_capacity(BATCH);
+    let mut batch = Vec::with_capacity(BATCH_ITEMS);
     let mut bytes = 0;
-    while batch.len() < BATCH
+    while batch.len() < BATCH_ITEMS
         && let Some(write) =
             queue.pop_front_if(|next| batch.is_empty() || bytes + next.wire <= BATCH_BYTES)
     {
