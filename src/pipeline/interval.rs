@@ -6,6 +6,8 @@ use std::str::FromStr;
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::step::PARTITION_COLUMN;
+
 /// The day that the data is about, never today.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct LogicalDate(NaiveDate);
@@ -100,6 +102,14 @@ impl Partition {
         match self {
             Self::Whole => "all".to_owned(),
             Self::Day(date) => date.to_string(),
+        }
+    }
+
+    /// The name of its folder, as Hive has it: `dt=2026-03-01`, or `all`.
+    pub fn folder(self) -> String {
+        match self {
+            Self::Whole => "all".to_owned(),
+            Self::Day(date) => format!("{PARTITION_COLUMN}={date}"),
         }
     }
 

@@ -77,7 +77,7 @@ pub async fn make(
         let table = RawTable::new(Arc::clone(&read.source), store, files, Arc::clone(&tally));
         register(&session, read.source.name.as_str(), Arc::new(table))?;
     }
-    let folder = format!("tables/{name}/{}/{}", folder_of(partition), context.run);
+    let folder = format!("tables/{name}/{}/{}", partition.folder(), context.run);
     let work = run(
         session,
         sql.clone(),
@@ -260,14 +260,6 @@ fn register(
     registered.map(|_| ()).map_err(|error| failure_of(error, &format!("register `{name}`")))
 }
 
-/// The folder of a partition, as Hive names it.
-fn folder_of(partition: Partition) -> String {
-    match partition {
-        Partition::Whole => "all".to_owned(),
-        Partition::Day(day) => format!("dt={day}"),
-    }
-}
-
 /// Fails if a source has more malformed rows than it allows.
 fn refuse_too_many(
     sources: &[SourceRead],
@@ -373,7 +365,7 @@ async fn stage_quarantine(
             tokio::fs::read(&file).await.map_err(|error| io_failure("read", &file, &error))?;
         let path = format!(
             "tables/{QUARANTINE_TABLE}/{name}/{}/{}/part-0000.parquet",
-            folder_of(partition),
+            partition.folder(),
             context.run
         );
         entry.files.push(FileEntry {

@@ -25,7 +25,7 @@ pub use self::effect::{
 use super::forecast::{Forecast, Guess};
 use super::{Action, ActionKind, Facts, Plan};
 use crate::pipeline::graph::Pipeline;
-use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::StepKind;
 use crate::pipeline::target::{AwsTarget, Target};
 
@@ -172,13 +172,5 @@ impl Listing<'_> {
             let pipeline = self.grounds.pipeline;
             !super::demand::source_reads(pipeline, step, action.partition).is_empty()
         })
-    }
-}
-
-/// The folder of a partition, as Hive names it.
-fn folder_of(partition: Partition) -> String {
-    match partition {
-        Partition::Whole => "all".to_owned(),
-        Partition::Day(day) => format!("dt={day}"),
     }
 }

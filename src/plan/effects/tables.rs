@@ -2,7 +2,7 @@
 
 use super::{
     Amount, Content, Effect, Files, Listing, LoadMode, PartitionChange, TableChange,
-    WarehouseTable, Writer, folder_of,
+    WarehouseTable, Writer,
 };
 use crate::pipeline::interval::Partition;
 use crate::pipeline::step::{QUARANTINE_TABLE, StepKind, WarehouseLayout, WarehouseMode};
@@ -19,7 +19,7 @@ impl Listing<'_> {
     /// A query writes the files of its partition, and what it refuses.
     pub(super) fn query(&mut self, index: usize, action: &Action) -> Vec<Effect> {
         let step = &action.step;
-        let folder = folder_of(action.partition);
+        let folder = action.partition.folder();
         let guess = &self.guess[index];
         let mut effects = vec![Effect::Files(Files {
             content: Content::Table,
