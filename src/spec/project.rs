@@ -116,7 +116,7 @@ pub struct PipelineSpec {
     pub split: Option<SplitSpec>,
     /// When failed steps are tried again.
     #[serde(default)]
-    pub retries: Option<RetryPolicySpec>,
+    pub retries: Option<RetriesSpec>,
     /// Steps by name.
     pub steps: Entries<Spanned<StepSpec>>,
 }
@@ -201,10 +201,10 @@ pub struct StepSpec {
     pub retries: Option<RetriesSpec>,
 }
 
-/// When failed steps of a pipeline are tried again.
+/// When a step, or all steps of a pipeline, are tried again after they failed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct RetryPolicySpec {
+pub struct RetriesSpec {
     /// Tries of a step in all, the first among them; 3 if not said.
     #[serde(default)]
     pub attempts: Option<Spanned<u32>>,
@@ -214,24 +214,9 @@ pub struct RetryPolicySpec {
     /// The longest wait (`5m`).
     #[serde(default)]
     pub max_delay: Option<Spanned<String>>,
-    /// Retries of all steps of a run together; 20 if not said.
+    /// Of a pipeline: retries of all steps of a run together; 20 if not said.
     #[serde(default)]
-    pub budget: Option<u32>,
-}
-
-/// When a step is tried again after it failed.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RetriesSpec {
-    /// Tries in all, the first among them.
-    #[serde(default)]
-    pub attempts: Option<Spanned<u32>>,
-    /// The wait after the first failure (`10s`), doubled with each further one.
-    #[serde(default)]
-    pub delay: Option<Spanned<String>>,
-    /// The longest wait (`5m`).
-    #[serde(default)]
-    pub max_delay: Option<Spanned<String>>,
+    pub budget: Option<Spanned<u32>>,
 }
 
 /// Tags that a column does not have.

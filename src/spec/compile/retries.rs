@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::job::parse_time;
 use super::super::problems::Problems;
-use super::super::project::{PipelineSpec, RetriesSpec, RetryPolicySpec};
+use super::super::project::{PipelineSpec, RetriesSpec};
 use super::super::yaml::Spanned;
 use crate::pipeline::name::Name;
 use crate::pipeline::retries::{Retries, RetryPolicy};
@@ -17,19 +17,18 @@ const MOST_ATTEMPTS: u32 = 20;
 
 pub(super) fn compile_retries(spec: &PipelineSpec, problems: &mut Problems) -> RetryPolicy {
     let unset = RetryPolicy::default();
-    let (default, budget) = match &spec.retries {
-        Some(RetryPolicySpec { attempts, delay, max_delay, budget }) => (
-            retries(unset.default, attempts.as_ref(), delay.as_ref(), max_delay.as_ref(), problems),
-            budget.unwrap_or(unset.budget),
-        ),
-        None => (unset.default, unset.budget),
-    };
+    let default = retries(unset.default, spec.retries.as_ref(), problems);
+    let said = spec.retries.as_ref().and_then(|retries| retries.budget.as_ref());
+    let budget = said.map_or(unset.budget, |budget| budget.value);
     let mut steps = BTreeMap::new();
     for (name, step) in &spec.steps.0 {
-        let Some(RetriesSpec { attempts, delay, max_delay }) = &step.value.retries else {
-            continue;
-        };
-        let own = retries(default, attempts.as_ref(), delay.as_ref(), max_delay.as_ref(), problems);
+        let Some(own) = &step.value.retries else { continue };
+        if let Some(budget) = &own.budget {
+            let message = "`budget` is for all steps of a run together";
+            let hint = "write it under the pipeline's `retries`".to_owned();
+            problems.at(Rule::MisplacedField, PROJECT_FILE, budget, message, Some(hint));
+        }
+        let own = retries(default, Some(own), problems);
         // A name that is none has been told of.
         if let Ok(name) = Name::new(name.value.as_str()) {
             steps.insert(name, own);
@@ -38,13 +37,8 @@ pub(super) fn compile_retries(spec: &PipelineSpec, problems: &mut Problems) -> R
     RetryPolicy { default, steps, budget }
 }
 
-fn retries(
-    default: Retries,
-    attempts: Option<&Spanned<u32>>,
-    delay: Option<&Spanned<String>>,
-    max_delay: Option<&Spanned<String>>,
-    problems: &mut Problems,
-) -> Retries {
+fn retries(default: Retries, spec: Option<&RetriesSpec>, problems: &mut Problems) -> Retries {
+    let Some(RetriesSpec { attempts, delay, max_delay, budget: _ }) = spec else { return default };
     if let Some(attempts) = attempts
         && !(1..=MOST_ATTEMPTS).contains(&attempts.value)
     {
@@ -52,7 +46,7 @@ fn retries(
         let hint = "1 is no retry".to_owned();
         problems.at(Rule::InvalidValue, PROJECT_FILE, attempts, message, Some(hint));
     }
-    let mut time = |text: Option<&Spanned<String>>, default: Duration| match text {
+    let mut time = |text: &Option<Spanned<String>>, default: Duration| match text {
         None => default,
         Some(text) => parse_time(&text.value).unwrap_or_else(|| {
             let message = format!("`{}` is not a length of time", text.value);
@@ -82,7 +76,7 @@ fn retries(
         );
     }
     Retries {
-        attempts: attempts.map_or(default.attempts, |attempts| attempts.value),
+        attempts: attempts.as_ref().map_or(default.attempts, |attempts| attempts.value),
         delay: first,
         max_delay: longest,
     }
