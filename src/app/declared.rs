@@ -18,6 +18,8 @@ impl App {
         if self.settings.target == LOCAL {
             return Ok(Target::Local);
         }
+        // Only targets matter here: variables may be given to a command that does not say them, and
+        // a mistake elsewhere keeps nobody from looking.
         let compiled = self.compiled(&BTreeMap::new());
         let name = &self.settings.target;
         match compiled.project.targets.get(name) {

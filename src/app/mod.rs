@@ -23,7 +23,6 @@ use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::nearest::nearest;
 use crate::pipeline::selection::{State, States};
 use crate::pipeline::step::PROJECT_FILE;
-use crate::pipeline::target::LOCAL;
 use crate::ports::Clock;
 use crate::report::OutputMode;
 use crate::report::emf::Emf;
@@ -140,19 +139,9 @@ impl App {
 
     /// Opens the target that the settings name.
     pub async fn target(&self, opening: Opening) -> Outcome<Target> {
-        if self.settings.target == LOCAL {
-            return self.local_target(opening).await;
-        }
-        // Only targets matter here: variables may be given to a command that does not say them, and
-        // a mistake elsewhere keeps nobody from looking.
-        let compiled = self.compiled(&BTreeMap::new());
-        match compiled.project.targets.get(&self.settings.target) {
-            Some(pipeline::target::Target::Local) => self.local_target(opening).await,
-            Some(pipeline::target::Target::Aws(target)) => self.aws_target(target, opening).await,
-            None => match compiled.valid() {
-                Ok(project) => Err(unknown_target(&self.settings.target, &project)),
-                Err(problems) => Err(invalid(problems)),
-            },
+        match self.declared_target()? {
+            pipeline::target::Target::Local => self.local_target(opening).await,
+            pipeline::target::Target::Aws(target) => self.aws_target(&target, opening).await,
         }
     }
 
