@@ -13,6 +13,7 @@ use datafusion::sql::parser::{DFParser, Statement as DfStatement};
 use datafusion::sql::sqlparser::ast::{Cte, Ident, Query, Statement};
 
 use super::checks::quote;
+use crate::pipeline::nearest::nearest;
 
 /// One query.
 #[derive(Debug, Clone)]
@@ -34,6 +35,16 @@ impl QueryTree {
     /// Names of the CTEs of its outermost `WITH`.
     pub fn ctes(&self) -> Vec<String> {
         self.tables().iter().map(name_of).collect()
+    }
+
+    /// What may have been meant by the name of a CTE that there is not.
+    pub fn instead_of(&self, name: &str) -> String {
+        let ctes = self.ctes();
+        match nearest(name, ctes.iter().map(String::as_str)) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None if ctes.is_empty() => "the query has no `WITH`".to_owned(),
+            None => format!("expected one of `{}`", ctes.join("`, `")),
+        }
     }
 
     fn tables(&self) -> &[Cte] {

@@ -162,7 +162,11 @@ impl RealInputs {
             None => query,
             Some(name) => match query.selecting(name).map_err(|e| failure_of(e, &doing))? {
                 Some(query) => query,
-                None => return Err(unknown_cte(sql, name, &query.ctes())),
+                None => {
+                    let message = format!("`{}` has no CTE `{name}`", sql.file);
+                    let failure = Failure::new(FailureKind::Usage, message);
+                    return Err(failure.with_hint(query.instead_of(name)));
+                }
             },
         };
         let partition = if sql.partitioned { Partition::Day(date) } else { Partition::Whole };
@@ -228,15 +232,5 @@ impl Drop for RealInputs {
         self.tally.abandon();
         // It is there only if thousands of rows were refused.
         let _absent = std::fs::remove_dir_all(&self.scratch);
-    }
-}
-
-fn unknown_cte(sql: &SqlStep, name: &str, ctes: &[String]) -> Failure {
-    let message = format!("`{}` has no CTE `{name}`", sql.file);
-    let failure = Failure::new(FailureKind::Usage, message);
-    match crate::pipeline::nearest::nearest(name, ctes.iter().map(String::as_str)) {
-        Some(near) => failure.with_hint(format!("did you mean `{near}`?")),
-        None if ctes.is_empty() => failure.with_hint("the query has no `WITH`"),
-        None => failure.with_hint(format!("it has `{}`", ctes.join("`, `"))),
     }
 }

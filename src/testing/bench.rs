@@ -242,12 +242,7 @@ impl<'a> Bench<'a> {
         match self.query.selecting(&cte.text) {
             Ok(Some(query)) => Ok(query),
             Ok(None) => {
-                let ctes = self.query.ctes();
-                let hint = match nearest(&cte.text, ctes.iter().map(String::as_str)) {
-                    Some(near) => Some(format!("did you mean `{near}`?")),
-                    None if ctes.is_empty() => Some("the query has no `WITH`".to_owned()),
-                    None => Some(format!("expected one of `{}`", ctes.join("`, `"))),
-                };
+                let hint = Some(self.query.instead_of(&cte.text));
                 let message = format!("`{}` has no CTE `{}`", self.sql.file, cte.text);
                 Err(vec![problem(Rule::UnknownCte, &cte.place, message, hint)])
             }
