@@ -12,7 +12,7 @@ use crate::plan::Action;
 use crate::ports::limits::sagemaker::group_name;
 use crate::steps::{Cuts, Days, job_head, registry_group, search_head};
 
-impl Listing<'_> {
+impl<'a> Listing<'a> {
     /// A model is fitted on the days before the test.
     pub(super) fn training(
         &mut self,
@@ -94,16 +94,12 @@ impl Listing<'_> {
     ) -> Vec<Effect> {
         let cuts = self.cuts();
         let candidates = self.train_steps(&select.candidates);
-        let all = self.train_steps(
-            &select.candidates.iter().chain(&select.baselines).cloned().collect::<Vec<_>>(),
-        );
+        let all = self.train_steps(select.candidates.iter().chain(&select.baselines));
         let mut effects = Vec::new();
         if let Some(table) = all.iter().find_map(|(_, train)| training_table(train)) {
             effects.extend(self.training_set("train", &table, cuts.fit));
             effects.extend(self.training_set("validation", &table, cuts.test));
         }
-        let borrowed: Vec<(&Name, &TrainStep)> =
-            candidates.iter().map(|(name, train)| (name, train)).collect();
         let seconds = self.guess[index].whole_seconds();
         let champion =
             self.grounds.facts.champions.contains_key(&(action.step.clone(), self.plan.date));
@@ -120,7 +116,10 @@ impl Listing<'_> {
                 .all_steps()
                 .filter_map(|step| match &step.kind {
                     StepKind::Train(train) | StepKind::Tune(train) => Some((&step.name, train)),
-                    _ => None,
+                    StepKind::Sql(_)
+                    | StepKind::Select(_)
+                    | StepKind::Score(_)
+                    | StepKind::Load(_) => None,
                 })
                 .collect();
             let half = Amount::about(seconds.map(|seconds| seconds / 2));
@@ -128,7 +127,7 @@ impl Listing<'_> {
         }
         effects.extend(self.one_of_training_sets(&candidates, cuts.all));
         let seconds = Amount::about(seconds);
-        effects.extend(self.fits(&borrowed, "final", Amount::ONE, seconds));
+        effects.extend(self.fits(&candidates, "final", Amount::ONE, seconds));
         effects.extend(self.registration(&action.step));
         effects
     }
@@ -145,11 +144,9 @@ impl Listing<'_> {
         let models = match self.grounds.pipeline.step(score.model.as_str()).map(|it| &it.kind) {
             Some(StepKind::Select(select)) => self.train_steps(&select.candidates),
             _ => {
-                let own = self.train_steps(std::slice::from_ref(&score.model));
+                let own = self.train_steps([&score.model]);
                 effects.extend(self.one_of_training_sets(&own, cuts.all));
-                let borrowed: Vec<(&Name, &TrainStep)> =
-                    own.iter().map(|(name, train)| (name, train)).collect();
-                effects.extend(self.fits(&borrowed, "final", Amount::ONE, Amount::Unknown));
+                effects.extend(self.fits(&own, "final", Amount::ONE, Amount::Unknown));
                 own
             }
         };
@@ -157,11 +154,9 @@ impl Listing<'_> {
             effects.extend(self.training_set("train", &table, cuts.all));
         }
         if let Some(fallback) = &score.fallback {
-            let own = self.train_steps(std::slice::from_ref(fallback));
+            let own = self.train_steps([fallback]);
             effects.extend(self.one_of_training_sets(&own, cuts.all));
-            let borrowed: Vec<(&Name, &TrainStep)> =
-                own.iter().map(|(name, train)| (name, train)).collect();
-            effects.extend(self.fits(&borrowed, "final", Amount::ONE, Amount::Unknown));
+            effects.extend(self.fits(&own, "final", Amount::ONE, Amount::Unknown));
         }
         effects.extend(self.scoring_job(index, action, &models));
         let day = action.partition.key();
@@ -179,7 +174,7 @@ impl Listing<'_> {
         &self,
         index: usize,
         action: &Action,
-        models: &[(Name, TrainStep)],
+        models: &[(&Name, &TrainStep)],
     ) -> Vec<Effect> {
         let head = job_head(&action.step, self.plan.date, "score-");
         let machine = models.first().and_then(|(_, train)| self.machine(&train.job.resources));
@@ -291,14 +286,21 @@ impl Listing<'_> {
         Cuts::new(self.grounds.pipeline.split, self.plan.date)
     }
 
-    fn train_steps(&self, names: &[Name]) -> Vec<(Name, TrainStep)> {
-        let of = |name: &Name| match self.grounds.pipeline.step(name.as_str()).map(|it| &it.kind) {
-            Some(StepKind::Train(train) | StepKind::Tune(train)) => {
-                Some((name.clone(), train.clone()))
+    fn train_steps<'n>(
+        &self,
+        names: impl IntoIterator<Item = &'n Name>,
+    ) -> Vec<(&'a Name, &'a TrainStep)> {
+        let of = |name: &Name| {
+            let step = self.grounds.pipeline.step(name.as_str())?;
+            match &step.kind {
+                StepKind::Train(train) | StepKind::Tune(train) => Some((&step.name, train)),
+                StepKind::Sql(_)
+                | StepKind::Select(_)
+                | StepKind::Score(_)
+                | StepKind::Load(_) => None,
             }
-            _ => None,
         };
-        names.iter().filter_map(of).collect()
+        names.into_iter().filter_map(of).collect()
     }
 
     /// The training sets of a fit.
@@ -320,7 +322,7 @@ impl Listing<'_> {
 
     /// The training sets of a fit of one of these steps: those that all of them have are cut in any
     /// case, others perhaps.
-    fn one_of_training_sets(&mut self, steps: &[(Name, TrainStep)], days: Days) -> Vec<Effect> {
+    fn one_of_training_sets(&mut self, steps: &[(&Name, &TrainStep)], days: Days) -> Vec<Effect> {
         let mut effects = Vec::new();
         for (_, train) in steps {
             for input in &train.inputs {

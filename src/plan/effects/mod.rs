@@ -132,7 +132,7 @@ struct Listing<'a> {
 /// What a training set is: channel, table, first and last day.
 type TrainingSet = (String, String, LogicalDate, LogicalDate);
 
-impl Listing<'_> {
+impl<'a> Listing<'a> {
     fn of(&mut self, index: usize, action: &Action) -> Vec<Effect> {
         let mut effects = match action.kind {
             ActionKind::Sql => self.query(index, action),
@@ -142,11 +142,11 @@ impl Listing<'_> {
             | ActionKind::Select
             | ActionKind::Score
             | ActionKind::Load => match self.kind_of(action) {
-                Some(StepKind::Train(train)) => self.training(index, action, &train),
-                Some(StepKind::Tune(train)) => self.search(index, action, &train),
-                Some(StepKind::Select(select)) => self.selection(index, action, &select),
-                Some(StepKind::Score(score)) => self.scoring(index, action, &score),
-                Some(StepKind::Load(load)) => self.load(index, action, &load),
+                Some(StepKind::Train(train)) => self.training(index, action, train),
+                Some(StepKind::Tune(train)) => self.search(index, action, train),
+                Some(StepKind::Select(select)) => self.selection(index, action, select),
+                Some(StepKind::Score(score)) => self.scoring(index, action, score),
+                Some(StepKind::Load(load)) => self.load(index, action, load),
                 Some(StepKind::Sql(_)) | None => Vec::new(),
             },
         };
@@ -154,8 +154,8 @@ impl Listing<'_> {
         effects
     }
 
-    fn kind_of(&self, action: &Action) -> Option<StepKind> {
-        self.grounds.pipeline.step(action.step.as_str()).map(|step| step.kind.clone())
+    fn kind_of(&self, action: &Action) -> Option<&'a StepKind> {
+        self.grounds.pipeline.step(action.step.as_str()).map(|step| &step.kind)
     }
 
     fn aws(&self) -> Option<&AwsTarget> {
