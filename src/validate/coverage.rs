@@ -9,8 +9,13 @@ use crate::pipeline::step::StepKind;
 use crate::pipeline::target::Target;
 use crate::query::analysis::Unchecked;
 
-/// Counts queries, of which `written` are written by pipeline, and lists what was not judged.
-pub(super) fn of(subject: &Subject<'_>, written: &BTreeMap<Name, usize>) -> Coverage {
+/// Counts queries, of which `written` are written by pipeline, and lists what was not judged, with
+/// what groups of rules say of that.
+pub(super) fn of(
+    subject: &Subject<'_>,
+    written: &BTreeMap<Name, usize>,
+    blind: impl Iterator<Item = Unchecked>,
+) -> Coverage {
     let project = subject.project;
     let mut coverage = Coverage::default();
     for name in project.pipelines.keys() {
@@ -23,12 +28,12 @@ pub(super) fn of(subject: &Subject<'_>, written: &BTreeMap<Name, usize>) -> Cove
     }
     unchecked.sort();
     unchecked.dedup();
-    let mut say = |what: String, why: &str| {
-        let it = Unchecked { what, why: why.to_owned() };
+    let mut add = |it: Unchecked| {
         if !unchecked.contains(&it) {
             unchecked.push(it);
         }
     };
+    let mut say = |what: String, why: &str| add(Unchecked { what, why: why.to_owned() });
     for job in jobs(subject) {
         if let Some(image) = &job.resources.image {
             let what = format!("job `{}`", job.name);
@@ -53,6 +58,7 @@ pub(super) fn of(subject: &Subject<'_>, written: &BTreeMap<Name, usize>) -> Cove
             say(format!("target `{}`", target.name), &why);
         }
     }
+    blind.for_each(add);
     coverage.unchecked = unchecked;
     coverage
 }
