@@ -1,6 +1,5 @@
 //! The command line: one file per subcommand.
 
-mod against;
 mod completions;
 mod diff;
 mod doctor;

@@ -1,5 +1,6 @@
 //! `recctl plan`, and `recctl run --dry-run`, which is the same.
 
+mod against;
 mod facts;
 
 pub(super) use self::facts::first_sample;
@@ -136,7 +137,7 @@ pub(super) async fn run(args: &Args, app: &App) -> Ended {
     if let Some(reference) = &options.against {
         let Chosen { pipeline, opened, first, .. } = &chosen;
         let json = options.format == Format::Json;
-        return super::against::show(reference, pipeline, opened.as_ref(), *first, json, app).await;
+        return against::show(reference, pipeline, opened.as_ref(), *first, json, app).await;
     }
     let preview = preview(chosen, args, app).await?;
     match options.format {

@@ -3,7 +3,7 @@
 use super::super::number::{count, duration};
 use super::super::paint::Paint;
 use super::super::table::Table;
-use super::changes::Counted;
+use super::effects::Counted;
 use super::{figure, wrapped};
 use crate::plan::effects::{Amount, Effect, Machine, Work};
 

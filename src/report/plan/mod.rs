@@ -1,7 +1,7 @@
 //! What a run would do, for people: what is done and why, what changes, how long it takes and what
 //! it costs.
 
-mod changes;
+mod effects;
 mod jobs;
 pub mod json;
 
@@ -43,7 +43,7 @@ pub fn lines(preview: &Preview, width: usize, paint: Paint) -> Vec<String> {
         }
     }
     if preview.sum.to_do > 0 {
-        sections.extend(changes::sections(preview, width, paint));
+        sections.extend(effects::sections(preview, width, paint));
         sections.push(estimates(preview, width, paint));
     }
     sections.retain(|section| !section.is_empty());

@@ -1,6 +1,6 @@
 //! `--against` of `recctl plan`: what changed since a git revision or a run.
 
-use super::Ended;
+use crate::cli::Ended;
 use crate::app::{App, Target};
 use crate::engine::gather;
 use crate::pipeline::graph::Pipeline;
@@ -29,10 +29,10 @@ pub(super) async fn show(
     comparison.remade.retain(|step| !pipeline.is_unselected(step));
     if json {
         let object = object(&pipeline.name, &comparison);
-        super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
+        crate::cli::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
     } else {
         let paint = Paint::new(app.colour && std::io::IsTerminal::is_terminal(&std::io::stdout()));
-        super::print(&lines(&pipeline.name, &comparison, paint).join("\n"));
+        crate::cli::print(&lines(&pipeline.name, &comparison, paint).join("\n"));
     }
     Ok(0)
 }
