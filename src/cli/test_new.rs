@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use super::Ended;
 use crate::app::{App, Opening, typed};
+use crate::lineage::{Graph, graph};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
 use crate::pipeline::nearest::nearest;
 use crate::pipeline::schema::PII;
 use crate::pipeline::step::{Read, SqlStep, StepKind};
-use crate::query::lineage::TableLineage;
 use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 use crate::run::testing::Verdict;
 use crate::spec::compile::compile_tests;
@@ -83,10 +83,11 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let seed = args.seed;
     let slices =
         cut(services, typed, sql, Cut { date, rows: usize::from(args.rows), seed }).await?;
+    let lineage = graph(&report.project, &report.analyses);
     let inputs: Vec<DraftInput> = slices
         .into_iter()
         .map(|(read, rows)| DraftInput {
-            masked: hidden(&report, &typed.pipeline.name, &read, &args.mask),
+            masked: hidden(&lineage, &typed.pipeline.name, &read, &args.mask),
             name: read.name.to_string(),
             rows,
         })
@@ -198,40 +199,13 @@ fn sql_of<'a>(typed: &'a Typed, table: &str) -> Option<(&'a Name, &'a SqlStep)> 
     }
 }
 
-/// The columns of an input that are masked.
-fn hidden(report: &Report, pipeline: &Name, read: &Read, asked: &[String]) -> BTreeSet<String> {
-    let schema = report.analyses.get(pipeline).and_then(|it| it.schemas.get(&read.name));
-    let columns = schema.iter().flat_map(|schema| schema.fields()).map(|field| field.name());
+/// The columns of an input that are masked: those that are tagged, by themselves or for what they are
+/// made from, and those that were asked for.
+fn hidden(graph: &Graph, pipeline: &Name, read: &Read, asked: &[String]) -> BTreeSet<String> {
+    let dataset = graph.of_table(pipeline.as_str(), read.name.as_str());
+    let columns = dataset.iter().flat_map(|dataset| &dataset.columns);
     columns
-        .filter(|column| {
-            asked.contains(column)
-                || tells(report, pipeline, read.name.as_str(), column, &mut BTreeSet::new())
-        })
-        .cloned()
+        .filter(|column| asked.contains(&column.name) || column.tags.iter().any(|tag| tag == PII))
+        .map(|column| column.name.clone())
         .collect()
-}
-
-/// Whether a column is tagged, or shows values of one that is.
-fn tells(
-    report: &Report,
-    pipeline: &Name,
-    table: &str,
-    column: &str,
-    seen: &mut BTreeSet<(String, String)>,
-) -> bool {
-    if !seen.insert((table.to_owned(), column.to_owned())) {
-        return false;
-    }
-    if let Some(source) = report.project.sources.get(table) {
-        let tagged = |tags: &[String]| tags.iter().any(|tag| tag == PII);
-        return source.columns.iter().any(|it| it.name == column && tagged(&it.tags));
-    }
-    let Some(made) = report.analyses.get(pipeline).and_then(|it| it.tables.get(table)) else {
-        return false;
-    };
-    let lineage = TableLineage::of_table(&made.plan, &made.schema);
-    let Some(from) = lineage.column(column).map(|column| &column.from) else { return false };
-    from.iter().any(|(origin, one)| {
-        one.shows_values && tells(report, pipeline, &origin.table, &origin.column, seen)
-    })
 }

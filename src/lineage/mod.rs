@@ -151,6 +151,15 @@ impl Graph {
         self.datasets.iter().position(|dataset| dataset.name == name)
     }
 
+    /// What a query of a pipeline knows by a name: a source, or a table of the same pipeline.
+    pub fn of_table(&self, pipeline: &str, table: &str) -> Option<&Dataset> {
+        let own = format!("{pipeline}/{table}");
+        self.datasets.iter().find(|dataset| {
+            dataset.pipeline.as_ref().is_none_or(|of| of == pipeline)
+                && (dataset.name == table || dataset.name == own)
+        })
+    }
+
     /// The name of a node: `table.column`, or `table` for rows.
     pub fn name(&self, node: Node) -> String {
         let Some(dataset) = self.datasets.get(node.dataset) else { return String::new() };
