@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Ended, error};
+use super::{Ended, error, stdout};
 use crate::app::{App, Opening};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::{PARTITION_COLUMN, StepKind};
@@ -13,7 +13,6 @@ use crate::query::lake::{LAKE_URL, OTHER_LAKE_URL};
 use crate::query::published::PublishedTable;
 use crate::query::session::failure_of;
 use crate::query::{catalog_schema, scan};
-use crate::report::Paint;
 use crate::report::diff::{Subject, lines, object};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::steps::context::Services;
@@ -119,9 +118,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
             super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
         }
         Format::Human => {
-            let is_terminal = std::io::IsTerminal::is_terminal(&std::io::stdout());
-            let paint = Paint::new(app.colour && is_terminal);
-            super::print(&lines(&subject, &difference, paint).join("\n"));
+            super::print(&lines(&subject, &difference, stdout::paint(app)).join("\n"));
         }
     }
     let failed = args.fail && !difference.is_none();

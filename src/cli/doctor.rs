@@ -1,10 +1,10 @@
 //! `recctl doctor`
 
-use super::{Ended, error};
+use super::{Ended, error, stdout};
 use crate::app::App;
 use crate::pipeline::graph::Pipeline;
 use crate::ports::{Finding, FindingState};
-use crate::report::{OutputMode, Paint, findings};
+use crate::report::{OutputMode, findings};
 use crate::run::failure::{FailureKind, Outcome};
 
 /// Look whether a target is ready for a run: identity, permissions, buckets, tables, roles, images
@@ -47,7 +47,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
             super::print(&serde_json::to_string(finding).unwrap_or_default());
         }
     } else {
-        super::print(&findings::lines(&found, paint(app)).join("\n"));
+        super::print(&findings::lines(&found, stdout::paint(app)).join("\n"));
     }
     let failed = found.iter().any(|finding| finding.state == FindingState::Fail);
     Ok(if failed { error::USAGE } else { 0 })
@@ -63,10 +63,4 @@ fn or_identity(found: Outcome<Vec<Finding>>) -> Outcome<Vec<Finding>> {
         }
         found => found,
     }
-}
-
-/// Findings go to standard output, which is coloured only where it is a terminal itself.
-fn paint(app: &App) -> Paint {
-    use std::io::IsTerminal;
-    Paint::new(app.colour && std::io::stdout().is_terminal())
 }

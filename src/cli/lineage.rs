@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::Ended;
+use super::{Ended, stdout};
 use crate::app::App;
 use crate::lineage::{Asked, Directions, graph};
 use crate::report::Paint;
@@ -97,6 +97,5 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
 
 /// Colours are for a terminal that shows the tree itself.
 fn paint(app: &App, to_file: bool) -> Paint {
-    use std::io::IsTerminal;
-    Paint::new(app.colour && !to_file && std::io::stdout().is_terminal())
+    if to_file { Paint::off() } else { stdout::paint(app) }
 }

@@ -31,6 +31,7 @@ use clap::{Parser, Subcommand};
 
 use self::signals::ending_at_once;
 use crate::app::App;
+use crate::pipeline::interval::LogicalDate;
 use crate::query::session::STACK;
 use crate::run::failure::Outcome;
 use crate::settings::Settings;
@@ -140,6 +141,11 @@ fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
     // What was given up may hold a thread for as long as it likes.
     runtime.shutdown_timeout(GIVEN_UP);
     ended
+}
+
+/// The day that is meant: the one that was given, or yesterday.
+fn day(given: Option<LogicalDate>) -> LogicalDate {
+    given.unwrap_or_else(|| LogicalDate::new(App::now().date_naive()).minus(1))
 }
 
 /// Writes data to standard output. A reader that went away (`recctl tables | head`) is no failure.

@@ -68,10 +68,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let subject = find(&args, &report.project.pipelines)?;
     let target = app.target(Opening::Existing).await?;
     let services = &target.services;
-    let date = match args.date {
-        Some(date) => date,
-        None => LogicalDate::new(services.clock.now().date_naive()).minus(1),
-    };
+    let date = super::day(args.date);
     let seen = match subject {
         Subject::Source(pipeline, name) => {
             let read = Read { name, from: ReadFrom::Source, days: 1 };

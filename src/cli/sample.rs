@@ -61,10 +61,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
             "make it without --target, and copy `.recctl/lake/raw/` below the target's lake",
         ));
     };
-    let last = match args.last_day {
-        Some(date) => date,
-        None => LogicalDate::new(target.services.clock.now().date_naive()).minus(1),
-    };
+    let last = super::day(args.last_day);
     let mut options = options(app, local, args.events, args.days, last, args.seed);
     options.users = args.users;
     options.items = args.items;

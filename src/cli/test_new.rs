@@ -64,10 +64,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     };
     let target = app.target(Opening::Existing).await?;
     let services = &target.services;
-    let date = match args.date {
-        Some(date) => date,
-        None => LogicalDate::new(services.clock.now().date_naive()).minus(1),
-    };
+    let date = super::day(args.date);
     let path = match args.out.as_deref() {
         Some("-") => None,
         Some(path) => Some(path.to_owned()),

@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::plan::parse_var;
-use super::{Ended, error};
+use super::{Ended, error, stdout};
 use crate::app::App;
-use crate::report::problems::Look;
 use crate::report::validation::{github, human, json, sarif};
 use crate::validate::Report;
 
@@ -59,7 +58,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let report = app.validated_of(&args.pipelines, &given).await?;
     let prefix = app.path_prefix();
     let text = match args.format {
-        Format::Human => told(&report, app),
+        Format::Human => human(&report, &|path| app.read_project_file(path).ok(), stdout::look(app)),
         Format::Json => json(&report),
         Format::Github => github(&report, &prefix),
         Format::Sarif => sarif(&report, &prefix),
@@ -72,14 +71,4 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         false => report.errors().next().is_some(),
     };
     Ok(if fails { error::USAGE } else { 0 })
-}
-
-/// The result goes to standard output, which is drawn on only where it is a terminal itself.
-fn told(report: &Report, app: &App) -> String {
-    use std::io::IsTerminal;
-    let look = match std::io::stdout().is_terminal() {
-        true => Look::terminal(app.colour),
-        false => Look::plain(),
-    };
-    human(report, &|path| app.read_project_file(path).ok(), look)
 }

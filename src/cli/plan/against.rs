@@ -1,11 +1,10 @@
 //! `--against` of `recctl plan`: what changed since a git revision or a run.
 
-use crate::cli::Ended;
+use crate::cli::{Ended, stdout};
 use crate::app::{App, Target};
 use crate::engine::gather;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
-use crate::report::Paint;
 use crate::report::changes::{lines, object};
 
 /// Compares and prints. Of a selection only the selected steps are shown. The ledger of the target
@@ -31,7 +30,7 @@ pub(super) async fn show(
         let object = object(&pipeline.name, &comparison);
         crate::cli::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
     } else {
-        let paint = Paint::new(app.colour && std::io::IsTerminal::is_terminal(&std::io::stdout()));
+        let paint = stdout::paint(app);
         crate::cli::print(&lines(&pipeline.name, &comparison, paint).join("\n"));
     }
     Ok(0)

@@ -124,9 +124,9 @@ pub(super) async fn selected(subject: &Subject, app: &App) -> Outcome<Selected> 
     subject.selection.of(app.pipeline(&subject.pipeline, &given).await?)
 }
 
-/// The day that is meant: the one that was given, or yesterday.
+/// The day that is meant.
 pub(super) fn date_of(subject: &Subject) -> LogicalDate {
-    subject.date.unwrap_or_else(|| LogicalDate::new(App::now().date_naive()).minus(1))
+    super::day(subject.date)
 }
 
 /// Plans and prints.
