@@ -6,7 +6,6 @@ use super::plan::parse_var;
 use super::{Ended, error, stdout};
 use crate::app::App;
 use crate::report::validation::{github, human, json, sarif};
-use crate::validate::Report;
 
 /// Find all that is wrong with the project's files, without touching anything
 ///

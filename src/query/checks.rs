@@ -41,7 +41,7 @@ pub async fn broken(
         let columns: Vec<String> = sql.unique_key.iter().map(|column| quote(column)).collect();
         let columns = columns.join(", ");
         conditions.push((
-            format!("rows that repeat the unique key ({})", sql.unique_key.join(", ")),
+            repeating(&sql.unique_key),
             format!("SELECT coalesce(sum(n - 1), 0) FROM (SELECT count(*) AS n FROM checked GROUP BY {columns} HAVING count(*) > 1)"),
         ));
     }
@@ -50,7 +50,7 @@ pub async fn broken(
             Check::NotNull(columns) => {
                 for column in columns {
                     conditions.push((
-                        format!("rows where `{column}` is NULL"),
+                        null_in(column),
                         format!("SELECT count(*) FROM checked WHERE {} IS NULL", quote(column)),
                     ));
                 }
@@ -89,6 +89,16 @@ pub async fn broken(
         }
     }
     Ok(broken)
+}
+
+/// What rows do that come after one of the same key.
+pub fn repeating(key: &[String]) -> String {
+    format!("rows that repeat the unique key ({})", key.join(", "))
+}
+
+/// What rows are that lack a value.
+pub fn null_in(column: &str) -> String {
+    format!("rows where `{column}` is NULL")
 }
 
 /// The name under which checks know the table.

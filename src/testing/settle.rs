@@ -115,7 +115,7 @@ fn over_columns(subject: &Subject<'_>, kept: &RecordBatch) -> Result<Vec<String>
     if !key.is_empty() && key.iter().all(|column| subject.compared.contains(column)) {
         let rows = repeated(kept, key)?;
         if rows > 0 {
-            broken.push(format!("{rows} rows that repeat the unique key ({})", key.join(", ")));
+            broken.push(format!("{rows} {}", checks::repeating(key)));
         }
     }
     for check in &subject.sql.checks {
@@ -123,7 +123,7 @@ fn over_columns(subject: &Subject<'_>, kept: &RecordBatch) -> Result<Vec<String>
         for column in columns.iter().filter(|column| subject.compared.contains(column)) {
             let rows = kept.column_by_name(column).map_or(0, |values| values.logical_null_count());
             if rows > 0 {
-                broken.push(format!("{rows} rows where `{column}` is NULL"));
+                broken.push(format!("{rows} {}", checks::null_in(column)));
             }
         }
     }
