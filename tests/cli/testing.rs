@@ -268,9 +268,11 @@ fn a_new_project_is_tested_and_runs_at_once() {
     assert!(ran.stdout.contains("cd shop"), "{}", ran.stdout);
     let again = sandbox.run(&["init", "shop"]).ends_with(2);
     assert!(again.stderr.contains("nothing is overwritten"), "{}", again.stderr);
+    let ran = sandbox.run_in(&shop, &["validate", "--strict"]).ends_with(0);
+    assert!(ran.stdout.contains("4 of 4 statements fully typed"), "{}", ran.stdout);
     let ran = sandbox.run_in(&shop, &["test"]).ends_with(0);
     assert!(ran.stdout.contains("4 tests"), "{}", ran.stdout);
-    sandbox.run_in(&shop, &["run", "daily", "--dry-run"]);
+    sandbox.run_in(&shop, &["run", "daily", "--dry-run"]).ends_with(0);
     sandbox.run_in(&shop, &["run", "daily"]).ends_with(0);
     let ran = sandbox.run_in(&shop, &["recommend", "--anyone"]).ends_with(0);
     assert!(ran.stdout.contains("rank"), "{}", ran.stdout);
