@@ -16,6 +16,7 @@ mod rollback;
 mod run;
 mod runs;
 mod sample;
+mod schema;
 mod selection;
 mod signals;
 mod stdout;
@@ -73,6 +74,7 @@ enum Command {
     Init(init::Args),
     Doctor(doctor::Args),
     Iam(iam::Args),
+    Schema(schema::Args),
     Completions(completions::Args),
     Job(job::Args),
     /// `job train`, as SageMaker calls it: it starts a training image with the one argument `train`
@@ -93,6 +95,7 @@ pub fn main() -> ExitCode {
     crate::report::log::start(app.mode, app.colour, App::now);
     let ended = match cli.command {
         Command::Completions(args) => completions::run(&args),
+        Command::Schema(args) => schema::run(&args),
         Command::Job(args) => block_on(&app, ending_at_once(job::run(args))),
         Command::Train(root) => block_on(&app, ending_at_once(job::run(job::Args::train(root)))),
         Command::Iam(args) => block_on(&app, ending_at_once(iam::run(args, &app))),

@@ -81,21 +81,31 @@ fn names() -> String {
 }
 
 /// Bounds one hyperparameter of a tuning job; both ends are included.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum ParameterRange {
+    /// One of some words.
     Categorical {
+        /// The words; numbers stand in quotes.
         values: Vec<String>,
     },
+    /// A whole number.
     Integer {
+        /// The smallest.
         min: i64,
+        /// The largest.
         max: i64,
+        /// How it is walked.
         #[serde(default)]
         scale: Scale,
     },
+    /// Any number.
     Continuous {
+        /// The smallest.
         min: f64,
+        /// The largest.
         max: f64,
+        /// How it is walked.
         #[serde(default)]
         scale: Scale,
     },
@@ -142,9 +152,12 @@ impl ParameterRange {
 }
 
 /// Says how a numeric range is walked.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Scale {
+    /// Equal differences are equal steps.
     #[default]
     Linear,
     /// Equal ratios are equal steps.
@@ -152,11 +165,15 @@ pub enum Scale {
 }
 
 /// Says which way a metric gets better.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Direction {
+    /// More is better.
     #[default]
     Maximize,
+    /// Less is better.
     Minimize,
 }
 
@@ -258,7 +275,7 @@ pub struct Resources {
 }
 
 /// What becomes of a remote job when its run is stopped.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnCancel {
     /// It is stopped.

@@ -170,7 +170,9 @@ pub enum WarehouseMode {
 
 /// What happens where a query's columns no longer fit the published table: a column is gone or has
 /// a type that does not hold the old values. Added and widened columns are always taken.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum SchemaChange {
     /// Nothing is published.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::problems::Problems;
+use super::schema;
 use super::yaml::{Entries, Reading, Scalar, Spanned, read};
 use crate::pipeline::job::{
     Algorithm, Direction, HyperparameterProblem, Hyperparameters, Job, MetricDefinition, Objective,
@@ -13,15 +15,16 @@ use crate::pipeline::job::{
 use crate::run::failure::{Problem, Rule};
 
 /// A job's file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct JobSpec {
+pub(super) struct JobSpec {
     /// What it is, for people.
     #[serde(default)]
     #[expect(dead_code, reason = "documentation in the file, checked to be text")]
     description: Option<String>,
     /// The built-in recommender. Needed: that it is missing is told with all else.
     #[serde(default)]
+    #[schemars(extend("enum" = Algorithm::ALL.map(Algorithm::name)))]
     algorithm: Option<Spanned<String>>,
     /// Fixed hyperparameters.
     #[serde(default)]
@@ -44,57 +47,82 @@ struct JobSpec {
     resources: ResourcesSpec,
     /// What becomes of it when its run is stopped.
     #[serde(default)]
+    #[schemars(extend("default" = "stop"))]
     on_cancel: OnCancel,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// A metric, read from the job's output.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct MetricSpec {
+    /// Its name.
     name: Spanned<String>,
+    /// The expression that finds it, with one group around the number; the last match counts.
     regex: Spanned<String>,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// What trials are compared by.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ObjectiveSpec {
+    /// One of the metrics.
     metric: String,
+    /// Whether more or less of it is better.
     #[serde(default)]
+    #[schemars(extend("default" = "maximize"))]
     direction: Direction,
 }
 
-#[derive(Debug, Clone, Deserialize)]
+/// A search over hyperparameters.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct TuningSpec {
+    /// How the next trial is chosen.
     strategy: Spanned<StrategySpec>,
+    /// Trials in all.
+    #[schemars(range(min = 1, max = 750))]
     trials: Spanned<usize>,
+    /// Trials at once.
     #[serde(default)]
+    #[schemars(range(min = 1), extend("default" = 1))]
     parallel: Option<Spanned<usize>>,
+    /// Seed of what is drawn.
     #[serde(default)]
+    #[schemars(extend("default" = 1))]
     seed: Option<u64>,
+    /// Whether SageMaker ends trials early that do badly.
     #[serde(default)]
+    #[schemars(extend("default" = false))]
     early_stopping: Option<Spanned<bool>>,
+    /// Whether SageMaker begins with what earlier searches learned.
     #[serde(default)]
     warm_start: bool,
-    /// For `hyperband`: least and most resource (usually epochs) of a trial.
+    /// For `hyperband`: least resource (usually epochs) of a trial.
     #[serde(default)]
     min_resource: Option<Spanned<u32>>,
+    /// For `hyperband`: most resource of a trial.
     #[serde(default)]
     max_resource: Option<Spanned<u32>>,
+    /// What is searched, by hyperparameter.
     ranges: Entries<Spanned<ParameterRange>>,
 }
 
 /// A strategy's name; what belongs to one of them only is written beside it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 enum StrategySpec {
+    /// Every combination, in order.
     Grid,
+    /// Independent draws.
     Random,
+    /// Draws near what has worked.
     Bayesian,
+    /// Many short trials, of which the best go on; on SageMaker only.
     Hyperband,
 }
 
 /// What remote jobs run on.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct ResourcesSpec {
     /// The container's image.
@@ -117,9 +145,11 @@ struct ResourcesSpec {
     spot: Option<Spanned<bool>>,
     /// The longest that a job may run (`6h`).
     #[serde(default)]
+    #[schemars(extend("pattern" = schema::TIME), extend("default" = "6h"))]
     max_runtime: Option<Spanned<String>>,
     /// The longest that a job on spot capacity may take with its waiting.
     #[serde(default)]
+    #[schemars(extend("pattern" = schema::TIME))]
     max_wait: Option<Spanned<String>>,
 }
 

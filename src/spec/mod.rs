@@ -6,6 +6,7 @@ pub mod places;
 pub mod prices;
 mod problems;
 mod project;
+pub mod schema;
 mod target;
 mod test;
 mod yaml;

@@ -1,18 +1,21 @@
 //! `pipelines.yaml` as written.
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
+use super::schema;
 use super::target::TargetSpec;
 use super::yaml::{Entries, Scalar, Spanned, text_or_mapping};
 use crate::pipeline::step::SchemaChange;
 
 /// The whole file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProjectSpec {
     /// Version of the file format; 1. Needed, as are `sources` and `pipelines`: that one of them is
     /// missing is told with all else.
     #[serde(default)]
+    #[schemars(extend("const" = 1))]
     pub version: Option<Spanned<u32>>,
     /// Where pipelines may run.
     #[serde(default)]
@@ -22,9 +25,11 @@ pub struct ProjectSpec {
     pub vars: Entries<Spanned<Scalar>>,
     /// Raw input.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = schema::names()))]
     pub sources: Option<Entries<SourceSpec>>,
     /// Pipelines.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = schema::names()))]
     pub pipelines: Option<Entries<PipelineSpec>>,
     /// The folder of the unit tests of queries; `tests/` if not said.
     #[serde(default)]
@@ -32,7 +37,7 @@ pub struct ProjectSpec {
 }
 
 /// Raw input.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SourceSpec {
     /// What it is, for people.
@@ -45,9 +50,11 @@ pub struct SourceSpec {
     pub format: FormatSpec,
     /// Byte between the fields of a CSV file; a comma if not said.
     #[serde(default)]
+    #[schemars(extend("default" = ","))]
     pub delimiter: Option<Spanned<String>>,
     /// Zone of timestamps without an offset; UTC if not said.
     #[serde(default)]
+    #[schemars(extend("default" = "UTC"))]
     pub timezone: Option<Spanned<String>>,
     /// Columns with their types.
     pub columns: Entries<Spanned<ColumnSpec>>,
@@ -57,20 +64,22 @@ pub struct SourceSpec {
 }
 
 /// A column: its type alone, or its type with more that is known of it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum ColumnSpec {
     /// `string`.
-    Short(String),
+    Short(#[schemars(extend("pattern" = schema::column_types()))] String),
     /// `{type: string, tags: [pii]}`.
     Long(LongColumnSpec),
 }
 
 /// A column with more than its type.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongColumnSpec {
     /// The type, with `?` behind it if a row may lack the value.
     #[serde(rename = "type")]
+    #[schemars(extend("pattern" = schema::column_types()))]
     pub kind: Spanned<String>,
     /// What is to be known of its values: `pii` for what tells who somebody is.
     #[serde(default)]
@@ -85,7 +94,7 @@ impl<'de> Deserialize<'de> for ColumnSpec {
 }
 
 /// A file format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum FormatSpec {
     /// JSON lines.
@@ -95,16 +104,17 @@ pub enum FormatSpec {
 }
 
 /// What happens to rows that cannot be read.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MalformedSpec {
     /// The share of rows, 0 to 1, above which the step fails; 0.01 if not said.
     #[serde(default)]
+    #[schemars(range(min = 0, max = 1), extend("default" = super::compile::DEFAULT_MAX_RATIO))]
     pub max_ratio: Option<Spanned<f64>>,
 }
 
 /// A pipeline.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PipelineSpec {
     /// What it is, for people.
@@ -118,24 +128,29 @@ pub struct PipelineSpec {
     #[serde(default)]
     pub retries: Option<RetriesSpec>,
     /// Steps by name.
+    #[schemars(extend("propertyNames" = schema::names()))]
     pub steps: Entries<Spanned<StepSpec>>,
 }
 
 /// The days that training reads and how they are split, by time.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SplitSpec {
     /// Days in all (`28d`).
+    #[schemars(extend("pattern" = schema::DAYS))]
     pub window: Spanned<String>,
     /// Days on which tuning compares trials.
+    #[schemars(extend("pattern" = schema::DAYS))]
     pub validation: Spanned<String>,
     /// Last days, on which models are compared.
+    #[schemars(extend("pattern" = schema::DAYS))]
     pub test: Spanned<String>,
 }
 
 /// A step; exactly one of `sql`, `train`, `tune`, `select`, `score` and `load` says of what kind.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = schema::step)]
 pub struct StepSpec {
     /// What it is, for people.
     #[serde(default)]
@@ -161,12 +176,14 @@ pub struct StepSpec {
     pub load: Option<Spanned<LoadSpec>>,
     /// For `sql`: `[dt]` for one partition a day.
     #[serde(default)]
+    #[schemars(extend("items" = schema::one_of(&["dt"])))]
     pub partition_by: Option<Spanned<Vec<Spanned<String>>>>,
     /// For `sql`: columns that together are unique within a partition.
     #[serde(default)]
     pub unique_key: Option<Spanned<Vec<Spanned<String>>>>,
     /// For `sql`: `catalog`, and `warehouse` if it is loaded there too.
     #[serde(default)]
+    #[schemars(extend("items" = schema::one_of(&["catalog", "warehouse"]), "default" = ["catalog"]))]
     pub publish: Option<Spanned<Vec<Spanned<String>>>>,
     /// For `sql` steps that publish to the warehouse: how the table lies there.
     #[serde(default)]
@@ -202,7 +219,7 @@ pub struct StepSpec {
 }
 
 /// When a step, or all steps of a pipeline, are tried again after they failed.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RetriesSpec {
     /// Tries of a step in all, the first among them; 3 if not said.
@@ -220,7 +237,7 @@ pub struct RetriesSpec {
 }
 
 /// Tags that a column does not have.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UntagSpec {
     /// The tags.
@@ -230,7 +247,7 @@ pub struct UntagSpec {
 }
 
 /// The times of a row that is an example to learn from.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimesSpec {
     /// The column with the time of what is to be foretold.
@@ -240,7 +257,7 @@ pub struct TimesSpec {
 }
 
 /// How a table lies in the warehouse.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LayoutSpec {
     /// The column by which rows are spread over nodes.
@@ -258,8 +275,9 @@ pub struct LayoutSpec {
 }
 
 /// A check; exactly one field says which.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = schema::check)]
 pub struct CheckSpec {
     /// Columns without NULL.
     #[serde(default)]
@@ -273,7 +291,7 @@ pub struct CheckSpec {
 }
 
 /// A comparison of models.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SelectSpec {
     /// Training and tuning steps that may win.
@@ -282,14 +300,16 @@ pub struct SelectSpec {
     #[serde(default)]
     pub baselines: Vec<Spanned<String>>,
     /// The metric that decides.
+    #[schemars(extend("pattern" = "^(recall|ndcg|map)@[0-9]+$"))]
     pub metric: Spanned<String>,
     /// What happens to the last winner.
     #[serde(default)]
+    #[schemars(extend("default" = "keep_unless_beaten"))]
     pub champion: ChampionSpec,
 }
 
 /// What happens to the last winner.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ChampionSpec {
     /// It stays unless it is beaten.
@@ -300,7 +320,7 @@ pub enum ChampionSpec {
 }
 
 /// Recommendations for all users.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScoreSpec {
     /// The selecting or training step.
@@ -309,11 +329,12 @@ pub struct ScoreSpec {
     #[serde(default)]
     pub fallback: Option<Spanned<String>>,
     /// Length of each list.
+    #[schemars(range(min = 1, max = 1000))]
     pub top: Spanned<usize>,
 }
 
 /// A load into the serving store.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LoadSpec {
     /// The scoring step.
@@ -322,6 +343,7 @@ pub struct LoadSpec {
     pub table: Spanned<String>,
     /// Generations kept; 3 if not said.
     #[serde(default)]
+    #[schemars(range(min = 1), extend("default" = super::compile::DEFAULT_KEEP))]
     pub keep: Option<Spanned<usize>>,
     /// Where the names of items are.
     #[serde(default)]
@@ -332,7 +354,7 @@ pub struct LoadSpec {
 }
 
 /// Where the names of items are.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NamesSpec {
     /// Table.

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::problems::Problems;
+use super::schema;
 use super::yaml::{Entries, Lost, Spanned};
 use crate::pipeline::step::PROJECT_FILE;
 use crate::pipeline::target::{
@@ -20,7 +22,7 @@ const DEFAULT_INSTANCE: &str = "ml.m5.xlarge";
 const DEFAULT_VOLUME_GB: u32 = 50;
 
 /// A target; the embedded one has no settings.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TargetSpec {
     /// Region; the SDK's chain decides if not said.
@@ -28,6 +30,7 @@ pub struct TargetSpec {
     pub region: Option<Spanned<String>>,
     /// The lake, `s3://bucket/prefix`.
     #[serde(default)]
+    #[schemars(extend("pattern" = "^s3://[^/]+"))]
     pub lake: Option<Spanned<String>>,
     /// How objects are written and reached.
     #[serde(default)]
@@ -49,6 +52,7 @@ pub struct TargetSpec {
     pub state: Option<StateSpec>,
     /// Endpoints by service.
     #[serde(default)]
+    #[schemars(extend("propertyNames" = schema::one_of(&SERVICES)))]
     pub endpoints: Entries<Spanned<String>>,
     /// Tags of everything that recctl creates.
     #[serde(default)]
@@ -56,7 +60,7 @@ pub struct TargetSpec {
 }
 
 /// How objects are written and reached.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct S3Spec {
     /// `s3` for S3's own keys, else a KMS key.
@@ -71,7 +75,7 @@ pub struct S3Spec {
 }
 
 /// The catalog.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CatalogSpec {
     /// Glue Data Catalog.
@@ -79,7 +83,7 @@ pub struct CatalogSpec {
 }
 
 /// Glue Data Catalog.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct GlueSpec {
     /// Database.
@@ -90,7 +94,7 @@ pub struct GlueSpec {
 }
 
 /// The warehouse.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct WarehouseSpec {
     /// Redshift.
@@ -98,7 +102,7 @@ pub struct WarehouseSpec {
 }
 
 /// Redshift.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RedshiftSpec {
     /// Serverless: its workgroup.
@@ -117,6 +121,7 @@ pub struct RedshiftSpec {
     pub database: Spanned<String>,
     /// Schema of the loaded tables; `public` if not said.
     #[serde(default)]
+    #[schemars(extend("default" = "public"))]
     pub schema: Option<Spanned<String>>,
     /// The role that Redshift takes to read the lake.
     pub copy_role: Spanned<String>,
@@ -126,7 +131,7 @@ pub struct RedshiftSpec {
 }
 
 /// The trainer.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrainerSpec {
     /// SageMaker.
@@ -134,7 +139,7 @@ pub struct TrainerSpec {
 }
 
 /// SageMaker.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SageMakerSpec {
     /// The role that jobs take.
@@ -143,12 +148,14 @@ pub struct SageMakerSpec {
     pub image: Spanned<String>,
     /// The instance type.
     #[serde(default)]
+    #[schemars(extend("default" = DEFAULT_INSTANCE))]
     pub instance: Option<Spanned<String>>,
     /// Instance types to fall back to where capacity is short, in order.
     #[serde(default)]
     pub fallback_instances: Vec<Spanned<String>>,
     /// Size of the volume in GB.
     #[serde(default)]
+    #[schemars(range(min = 1, max = 16384), extend("default" = DEFAULT_VOLUME_GB))]
     pub volume_gb: Option<Spanned<u32>>,
     /// Whether jobs run on spot capacity.
     #[serde(default)]
@@ -165,7 +172,7 @@ pub struct SageMakerSpec {
 }
 
 /// A VPC.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct NetworkSpec {
     /// Subnets.
@@ -175,7 +182,7 @@ pub struct NetworkSpec {
 }
 
 /// Model package groups.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegistrySpec {
     /// What the names of groups begin with.
@@ -183,11 +190,12 @@ pub struct RegistrySpec {
     pub group_prefix: Option<Spanned<String>>,
     /// Whether versions are approved at once.
     #[serde(default)]
+    #[schemars(extend("default" = "automatic"))]
     pub approval: ApprovalSpec,
 }
 
 /// Who approves a model.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ApprovalSpec {
     /// It is approved as it wins.
@@ -198,7 +206,7 @@ pub enum ApprovalSpec {
 }
 
 /// The serving store.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServingSpec {
     /// DynamoDB.
@@ -206,7 +214,7 @@ pub struct ServingSpec {
 }
 
 /// DynamoDB tables of served lists.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ServingTableSpec {
     /// What the names of tables begin with.
@@ -217,11 +225,12 @@ pub struct ServingTableSpec {
     pub max_write_units: Option<Spanned<u32>>,
     /// How old generations go.
     #[serde(default)]
+    #[schemars(extend("default" = "delete"))]
     pub removal: RemovalSpec,
 }
 
 /// How old generations go.
-#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RemovalSpec {
     /// Deleted.
@@ -232,7 +241,7 @@ pub enum RemovalSpec {
 }
 
 /// The state.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StateSpec {
     /// DynamoDB.
@@ -240,7 +249,7 @@ pub struct StateSpec {
 }
 
 /// The DynamoDB table of state.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StateTableSpec {
     /// Its name.

@@ -1,8 +1,10 @@
 //! Test files as written.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
@@ -10,7 +12,7 @@ use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use super::yaml::{Entries, Scalar, Spanned};
 
 /// A whole file.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestFileSpec {
     /// Tests by what they show.
@@ -18,7 +20,7 @@ pub struct TestFileSpec {
 }
 
 /// A test of a table's query.
-#[derive(Debug, Clone, Deserialize)]
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TestSpec {
     /// Why it is there, for people.
@@ -53,7 +55,7 @@ pub type RowsSpec = ListOr<LongRowsSpec>;
 pub type RowSpec = Entries<Spanned<CellSpec>>;
 
 /// Rows with one of the ways to write them.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LongRowsSpec {
     /// A list of mappings.
@@ -68,7 +70,7 @@ pub struct LongRowsSpec {
 }
 
 /// What must come out.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OutputsSpec {
     /// A list of mappings.
@@ -98,7 +100,7 @@ pub struct OutputsSpec {
 }
 
 /// Rows of a CTE.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CteSpec {
     /// A list of mappings.
@@ -122,7 +124,8 @@ pub struct CteSpec {
 }
 
 /// A list of rows, or a mapping that says more.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, JsonSchema)]
+#[schemars(untagged)]
 pub enum ListOr<T> {
     /// The rows alone.
     List(Vec<Spanned<RowSpec>>),
@@ -149,6 +152,20 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for ListOr<T> {
             }
         }
         deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+impl JsonSchema for CellSpec {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Cell".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        true.into()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 22] = [
+const COMMANDS: [&[&str]; 23] = [
     &[],
     &["run"],
     &["plan"],
@@ -22,6 +22,7 @@ const COMMANDS: [&[&str]; 22] = [
     &["init"],
     &["doctor"],
     &["iam"],
+    &["schema"],
     &["completions"],
     &["job"],
     &["job", "train"],

@@ -6,5 +6,6 @@ mod help;
 pub mod iam;
 mod lineage;
 mod plan;
+mod schema;
 mod streams;
 mod testing;

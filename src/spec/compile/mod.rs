@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::pipeline::{Compiler, Known};
+pub(super) use self::source::DEFAULT_MAX_RATIO;
 use self::source::compile_source;
+pub(super) use self::step::DEFAULT_KEEP;
 pub use self::test::compile_tests;
 use super::places::Places;
 use super::problems::Problems;

@@ -11,7 +11,7 @@ use crate::pipeline::variable::Variables;
 use crate::run::failure::Rule;
 
 /// The share of malformed rows above which a step fails, where the source does not say.
-const DEFAULT_MAX_RATIO: f64 = 0.01;
+pub const DEFAULT_MAX_RATIO: f64 = 0.01;
 
 pub(super) fn compile_source(
     name: Name,

@@ -13,7 +13,7 @@ use crate::pipeline::step::{
 };
 use crate::run::failure::Rule;
 
-const DEFAULT_KEEP: usize = 3;
+pub const DEFAULT_KEEP: usize = 3;
 /// What a training job may be given.
 const CHANNELS: [&str; 2] = ["train", "segments"];
 

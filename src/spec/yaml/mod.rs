@@ -4,21 +4,68 @@ mod describe;
 mod mend;
 mod tree;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::marker::PhantomData;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
-pub use serde_saphyr::Spanned;
 
 use self::describe::{Fault, describe};
 pub use self::mend::Lost;
 use self::mend::without;
 use self::tree::{Node, Owner};
 use super::problems::Problems;
+use serde_saphyr::Location;
+
 use crate::pipeline::nearest::nearest;
 use crate::pipeline::variable::Value;
 use crate::run::failure::{Problem, Rule};
+
+/// A value and where it stands. The reader's own type with a schema: that of the value.
+#[derive(Debug, Clone)]
+pub struct Spanned<T> {
+    /// The value.
+    pub value: T,
+    /// Where it is used.
+    pub referenced: Location,
+    /// Where it is defined, if that is elsewhere: behind an anchor.
+    pub defined: Location,
+}
+
+impl<T> Spanned<T> {
+    /// A value at a place.
+    pub const fn new(value: T, referenced: Location, defined: Location) -> Self {
+        Self { value, referenced, defined }
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Spanned<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let serde_saphyr::Spanned { value, referenced, defined } =
+            serde_saphyr::Spanned::deserialize(deserializer)?;
+        Ok(Self { value, referenced, defined })
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Spanned<T> {
+    fn inline_schema() -> bool {
+        T::inline_schema()
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        T::schema_name()
+    }
+
+    fn schema_id() -> Cow<'static, str> {
+        T::schema_id()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        T::json_schema(generator)
+    }
+}
 
 /// A mapping in the order in which it is written, with the place of each key.
 #[derive(Debug, Clone)]
@@ -50,6 +97,21 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Entries<T> {
             }
         }
         deserializer.deserialize_map(InOrder(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for Entries<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        format!("EntriesOf{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let values = generator.subschema_for::<T>();
+        json_schema!({ "type": "object", "additionalProperties": values })
     }
 }
 
@@ -130,6 +192,20 @@ pub struct Reading<T> {
 
 /// Entries that are taken out of a file at most before it is given up.
 const MOST_LOST: usize = 200;
+
+impl JsonSchema for Scalar {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> Cow<'static, str> {
+        "Scalar".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "type": ["string", "number", "boolean"] })
+    }
+}
 
 /// Reads a file's text. All that is wrong with its shape goes to `problems`; what is left is
 /// returned, if anything can be.
