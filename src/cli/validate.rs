@@ -57,7 +57,9 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let report = app.validated_of(&args.pipelines, &given).await?;
     let prefix = app.path_prefix();
     let text = match args.format {
-        Format::Human => human(&report, &|path| app.read_project_file(path).ok(), stdout::look(app)),
+        Format::Human => {
+            human(&report, &|path| app.read_project_file(path).ok(), stdout::look(app))
+        }
         Format::Json => json(&report),
         Format::Github => github(&report, &prefix),
         Format::Sarif => sarif(&report, &prefix),

@@ -284,7 +284,7 @@ fn meant(file: &str, spec: JobSpec, problems: &mut Problems) -> Option<JobFile> 
     let name = file.rsplit('/').next().unwrap_or(file);
     let name = name.split('.').next().unwrap_or(name).to_owned();
     let on_cancel = spec.on_cancel;
-    (problems.count() == before).then(|| JobFile {
+    (problems.count() == before).then_some(JobFile {
         job: Job {
             name,
             algorithm,

@@ -1,7 +1,7 @@
 //! `--against` of `recctl plan`: what changed since a git revision or a run.
 
-use crate::cli::{Ended, stdout};
 use crate::app::{App, Target};
+use crate::cli::{Ended, stdout};
 use crate::engine::gather;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;

@@ -294,10 +294,9 @@ impl<'a> Listing<'a> {
             let step = self.grounds.pipeline.step(name.as_str())?;
             match &step.kind {
                 StepKind::Train(train) | StepKind::Tune(train) => Some((&step.name, train)),
-                StepKind::Sql(_)
-                | StepKind::Select(_)
-                | StepKind::Score(_)
-                | StepKind::Load(_) => None,
+                StepKind::Sql(_) | StepKind::Select(_) | StepKind::Score(_) | StepKind::Load(_) => {
+                    None
+                }
             }
         };
         names.into_iter().filter_map(of).collect()

@@ -11,7 +11,6 @@ use crate::steps::registry_group;
 /// What tags a model as it is created; jobs are always tagged with what they are attempts of.
 const TAG: &str = "sagemaker:AddTags";
 
-
 /// Database and tables of the Data Catalog. Every call needs what it names and all above it.
 pub(super) fn catalog(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, place: &Place) {
     // A database that is made with tags takes the permission to tag as well.
