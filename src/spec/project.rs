@@ -227,9 +227,11 @@ pub struct RetriesSpec {
     pub attempts: Option<Spanned<u32>>,
     /// The wait after the first failure (`10s`), doubled with each further one.
     #[serde(default)]
+    #[schemars(extend("pattern" = schema::TIME))]
     pub delay: Option<Spanned<String>>,
     /// The longest wait (`5m`).
     #[serde(default)]
+    #[schemars(extend("pattern" = schema::TIME))]
     pub max_delay: Option<Spanned<String>>,
     /// Of a pipeline: retries of all steps of a run together; 20 if not said.
     #[serde(default)]
