@@ -267,6 +267,14 @@ const QUERIES: &[Mistake] = &[
     mistake("unknown parameter", CLEAN, "$interval_start", "$interval_begin"),
     mistake("no dt", WEEKLY, ", $logical_date AS dt", ""),
     mistake("dt of another type", WEEKLY, "$logical_date AS dt", "'2026-03-01' AS dt"),
+    mistake(
+        "two columns of one name",
+        CLEAN,
+        "    quantity,",
+        "    quantity,\n    user_id AS quantity,",
+    ),
+    mistake("a column without a name", CLEAN, "    quantity,", "    quantity,\n    quantity + 1,"),
+    mistake("a clock in a query", CLEAN, "    ts,\n", "    ts,\n    now() AS seen_at,\n"),
     mistake("fate of another type", CLEAN, "    ts,\n", "    ts,\n    true AS _fate,\n"),
     mistake(
         "unique key of a missing column",

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{App, invalid, unknown_pipeline};
-use crate::query::analysis;
-use crate::run::failure::Outcome;
+use crate::query::analysis::{self, Unchecked};
+use crate::run::failure::{Outcome, Problem};
 use crate::spec::compile::{Compiled, Inputs, compile};
 use crate::validate::{Report, validate};
 
@@ -25,8 +25,9 @@ impl App {
         validate(self.compiled(given)).await
     }
 
-    /// The same, but queries of these pipelines only; of all if none is named. What is wrong with
-    /// the files themselves is told in any case. Errors: a pipeline that the project does not have.
+    /// The same with the files of tests, but queries of these pipelines only; of all if none is
+    /// named. What is wrong with the files themselves is told in any case. Errors: a pipeline that
+    /// the project does not have.
     pub async fn validated_of(
         &self,
         pipelines: &[String],
@@ -43,7 +44,32 @@ impl App {
         if !pipelines.is_empty() {
             known.retain(|name, _| pipelines.iter().any(|wanted| wanted == name.as_str()));
         }
-        Ok(validate(compiled).await)
+        let mut report = validate(compiled).await;
+        self.judge_tests(&mut report, pipelines.is_empty());
+        Ok(report)
+    }
+
+    /// Adds what is wrong with the files of tests. A run does not mind those: a broken test breaks
+    /// no table.
+    fn judge_tests(&self, report: &mut Report, of_all_pipelines: bool) {
+        let has_errors = report.errors().next().is_some();
+        let suite = self.suite(report);
+        if suite.files.is_empty() {
+            return;
+        }
+        // Tests name tables and columns: what is not there because of a mistake elsewhere, or was
+        // not asked for, is no mistake of theirs.
+        let why = match (has_errors, of_all_pipelines) {
+            (true, _) => "they are about what has errors",
+            (false, false) => "only some pipelines were asked for",
+            (false, true) => {
+                report.problems.extend(suite.problems);
+                Problem::sort(&mut report.problems);
+                return;
+            }
+        };
+        let what = format!("tests below `{}/`", suite.folder);
+        report.coverage.unchecked.push(Unchecked { what, why: why.to_owned() });
     }
 
     /// What stands before paths of the project where other tools look for files: the project's

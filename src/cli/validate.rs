@@ -9,8 +9,8 @@ use crate::report::validation::{github, human, json, sarif};
 
 /// Find all that is wrong with the project's files, without touching anything
 ///
-/// Reads pipelines.yaml, jobs/ and sql/, types every query, and tells every problem at once, each
-/// with its place. No data is read, no service asked, no credentials needed. It also says what it
+/// Reads pipelines.yaml, jobs/, sql/ and the files of tests, types every query, and tells every
+/// problem at once, each with its place. No data is read, no service asked, no credentials needed. It also says what it
 /// could not check, and why. docs/validate.md lists the rules.
 ///
 /// The exit code is 2 if there is an error (with --strict: or a warning), else 0.
