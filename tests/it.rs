@@ -7,6 +7,7 @@
 )]
 
 mod aws;
+mod chaos;
 mod cli;
 mod contract;
 mod e2e;

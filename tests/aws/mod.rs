@@ -2,6 +2,7 @@
 
 mod allowed;
 mod athena;
+mod chaos;
 mod cloud;
 mod daily;
 pub mod doctor;

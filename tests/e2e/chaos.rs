@@ -2,23 +2,20 @@
 //! What is there in the end is what an undisturbed run makes, and nobody ever saw half of it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader};
-use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use rand::SeedableRng;
 use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
 use rusqlite::{Connection, OpenFlags};
 
+use crate::chaos::{Unit, Victim, assert_not_again, kills, lasting, pause};
 use crate::sandbox::{NEXT_DAY, Sandbox, reference};
 
-/// How many kills a test run makes; more where this variable says so.
-const KILLS: &str = "RECCTL_TEST_KILLS";
+/// Kills of a test run, unless more are asked for.
 const FEW: usize = 5;
 /// After so many kills a day may end in peace, so that each is judged at its end.
 const KILLS_OF_A_DAY: usize = 4;
@@ -26,61 +23,6 @@ const KILLS_OF_A_DAY: usize = 4;
 const LINES: usize = 70;
 const RUN: [&str; 8] =
     ["run", "daily", "--date", NEXT_DAY, "--log-format", "json", "--threads", "2"];
-
-/// A unit of work in the log: step, what is done, partition.
-type Unit = (String, String, String);
-
-/// A run in a process group of its own, with its jobs.
-struct Victim {
-    child: Child,
-    lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
-    done: BTreeSet<Unit>,
-    started: BTreeSet<Unit>,
-}
-
-impl Victim {
-    fn start(sandbox: &Sandbox) -> Self {
-        let mut command = sandbox.command(&RUN);
-        command.stdout(Stdio::null()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().unwrap();
-        let lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        Self { child, lines, done: BTreeSet::new(), started: BTreeSet::new() }
-    }
-
-    /// Reads up to so many lines; whether there were as many.
-    fn read(&mut self, lines: usize) -> bool {
-        for _ in 0..lines {
-            let Some(Ok(line)) = self.lines.next() else { return false };
-            // The last line of a process that is killed may be cut off.
-            let Ok(line) = serde_json::from_str::<serde_json::Value>(&line) else { continue };
-            let text = |name: &str| line["unit"][name].as_str().unwrap_or_default().to_owned();
-            let unit = (text("step"), text("action"), text("partition"));
-            match line["event"].as_str() {
-                Some("step_started") => _ = self.started.insert(unit),
-                Some("step_finished") if line["status"] == "succeeded" => {
-                    _ = self.done.insert(unit);
-                }
-                _ => {}
-            }
-        }
-        true
-    }
-
-    /// As when a host goes: the run and its jobs end at once.
-    fn kill(mut self) -> (BTreeSet<Unit>, BTreeSet<Unit>) {
-        let group = format!("-{}", self.child.id());
-        let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
-        assert!(killed.success());
-        while self.read(1) {}
-        self.child.wait().unwrap();
-        (self.started, self.done)
-    }
-
-    fn end(mut self) -> (Option<i32>, BTreeSet<Unit>) {
-        while self.read(1) {}
-        (self.child.wait().unwrap().code(), self.started)
-    }
-}
 
 /// Somebody who looks at the day in the catalog, the warehouse and the serving store all the time.
 struct Readers {
@@ -224,7 +166,7 @@ impl Eyes {
 
 #[test]
 fn a_day_that_is_killed_again_and_again_ends_as_one_that_was_not() {
-    let kills = std::env::var(KILLS).ok().map_or(FEW, |kills| kills.parse().unwrap());
+    let kills = kills(FEW);
     let mut chance = StdRng::seed_from_u64(20_261_121);
     let whole = {
         let sandbox = Sandbox::prepared();
@@ -239,18 +181,15 @@ fn a_day_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         let readers = Readers::start(&sandbox, &whole);
         let mut durable: BTreeSet<Unit> = BTreeSet::new();
         for _ in 0..KILLS_OF_A_DAY {
-            let mut victim = Victim::start(&sandbox);
-            let reached = victim.read(chance.random_range(0..LINES));
-            pause(chance.random_range(0..40));
-            if !reached {
-                break;
-            }
-            let (started, done) = victim.kill();
+            let victim = Victim::start(sandbox.command(&RUN));
+            let Some(said) = victim.kill_within(LINES, &mut chance) else { break };
             killed += 1;
-            assert_not_again(&durable, &started, killed);
-            durable.extend(lasting(&done));
+            assert_not_again(&durable, &said.started, killed);
+            durable.extend(lasting(&said.done));
+            // What is not durable does not outlive a host. Jobs are those of another service.
+            std::fs::remove_dir_all(sandbox.home().join("tmp")).unwrap();
         }
-        let (code, started) = Victim::start(&sandbox).end();
+        let (code, started) = Victim::start(sandbox.command(&RUN)).end();
         assert_eq!(code, Some(0), "after kill {killed}");
         assert_not_again(&durable, &started, killed);
         let (polls, seen) = readers.stop();
@@ -262,23 +201,4 @@ fn a_day_that_is_killed_again_and_again_ends_as_one_that_was_not() {
         assert_eq!(generations.lines().count(), 3, "a list was loaded twice:\n{generations}");
     }
     println!("{killed} kills in {days} days, {polled} polls of each of the three stores");
-}
-
-#[expect(clippy::disallowed_methods, reason = "nothing is awaited: any moment is a good one")]
-fn pause(milliseconds: u64) {
-    std::thread::sleep(Duration::from_millis(milliseconds));
-}
-
-/// What is written down when a unit has ended: all but queries, which last from their publication.
-fn lasting(done: &BTreeSet<Unit>) -> BTreeSet<Unit> {
-    let published: BTreeSet<&String> =
-        done.iter().filter(|unit| unit.1 == "publish").map(|unit| &unit.2).collect();
-    let lasts = |unit: &&Unit| unit.1 != "sql" || published.contains(&unit.2);
-    done.iter().filter(lasts).cloned().collect()
-}
-
-#[track_caller]
-fn assert_not_again(durable: &BTreeSet<Unit>, started: &BTreeSet<Unit>, kill: usize) {
-    let again: Vec<&Unit> = durable.intersection(started).collect();
-    assert!(again.is_empty(), "done before and begun again after kill {kill}: {again:?}");
 }
