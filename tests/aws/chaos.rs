@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chrono::{TimeDelta, Utc};
+use chrono::TimeDelta;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use recctl::adapters::aws::{DynamoDbServingStore, DynamoDbStateStore, GlueCatalog};
 use recctl::adapters::local::SystemClock;
-use recctl::ports::{Catalog, ServingStore, StateStore};
+use recctl::ports::{Catalog, Clock, ServingStore, StateStore};
 use stand_ins::stack;
 
 use super::cloud::Cloud;
@@ -134,7 +134,7 @@ async fn kill_one(cloud: &Cloud, chance: &mut StdRng) -> Option<Said> {
 async fn outlive_the_lease(cloud: &Cloud) {
     // Killed before it made the table, there is no lease.
     let Ok(state) = DynamoDbStateStore::open(&cloud.session()).await else { return };
-    let (name, later) = (format!("daily/{DAY}"), Utc::now() + TimeDelta::minutes(5));
+    let (name, later) = (format!("daily/{DAY}"), SystemClock.now() + TimeDelta::minutes(5));
     let lease = state.acquire(&name, "undertaker", Duration::from_secs(1), later).await.unwrap();
     state.release(&lease).await.unwrap();
 }
