@@ -273,6 +273,12 @@ const QUERIES: &[Mistake] = &[
         "    quantity,",
         "    quantity,\n    user_id AS quantity,",
     ),
+    mistake(
+        "two expressions of one name",
+        CLEAN,
+        "    quantity,",
+        "    quantity + 1 AS more,\n    quantity + 2 AS more,",
+    ),
     mistake("a column without a name", CLEAN, "    quantity,", "    quantity,\n    quantity + 1,"),
     mistake("a clock in a query", CLEAN, "    ts,\n", "    ts,\n    now() AS seen_at,\n"),
     mistake("fate of another type", CLEAN, "    ts,\n", "    ts,\n    true AS _fate,\n"),

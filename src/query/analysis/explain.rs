@@ -5,7 +5,7 @@ use datafusion::common::{Column, SchemaError, Span};
 use datafusion::error::DataFusionError;
 
 use super::statement::position;
-use super::words::{lowered, named_in, slice};
+use super::words::{last_word, lowered, named_in, slice};
 use crate::pipeline::nearest::nearest;
 use crate::run::failure::{Problem, Rule};
 
@@ -13,6 +13,9 @@ use crate::run::failure::{Problem, Rule};
 const MOST_NOTES: usize = 4;
 /// Columns that are listed at most where none is near.
 const MOST_COLUMNS: usize = 12;
+
+/// What the planner says where two expressions of one SELECT have the same name.
+const SAME_NAMES: &str = "Projections require unique expression names";
 
 /// What the planner stopped at.
 pub(super) struct Fault {
@@ -43,11 +46,24 @@ pub(super) fn fault(error: &DataFusionError, file: &str, text: &str) -> Fault {
             SchemaError::AmbiguousReference { field } => {
                 return ambiguous_column(field, diagnostic, file, text);
             }
-            SchemaError::DuplicateQualifiedField { .. }
-            | SchemaError::DuplicateUnqualifiedField { .. } => {}
+            SchemaError::DuplicateQualifiedField { name, .. }
+            | SchemaError::DuplicateUnqualifiedField { name } => {
+                return duplicate_column(name, file, text);
+            }
         }
     }
+    if let Some(name) = called_alike(error) {
+        return duplicate_column(&name, file, text);
+    }
     other(error, file, text)
+}
+
+/// The name that two expressions of one SELECT are given, if that is what the planner minds: it says
+/// so in words alone, and names the second as `"<expression> AS <name>" at position <n>`.
+fn called_alike(error: &DataFusionError) -> Option<String> {
+    let DataFusionError::Plan(message) = error.find_root() else { return None };
+    let (_, named) = message.strip_prefix(SAME_NAMES)?.rsplit_once(" AS ")?;
+    Some(named.split_once("\" at position")?.0.trim_matches('"').to_owned())
 }
 
 impl Place {
@@ -158,6 +174,10 @@ fn ambiguous_column(
     file: &str,
     text: &str,
 ) -> Fault {
+    // The planner points to what is ambiguous in a statement, and to nothing where it is the result.
+    if diagnostic.is_none() {
+        return duplicate_column(&field.name, file, text);
+    }
     let place = Place::of(diagnostic, &format!("'{}'", field.name), text);
     let notes = diagnostic.iter().flat_map(|it| &it.notes);
     let columns: Vec<String> = notes
@@ -167,6 +187,20 @@ fn ambiguous_column(
     let hint = (columns.len() > 1).then(|| format!("say which: {}", columns.join(" or ")));
     let message = format!("ambiguous column `{}`: several tables have one", field.name);
     let problem = place.problem(Rule::AmbiguousColumn, file, message).with_hint(hint);
+    Fault { problem, meant: None, function: None }
+}
+
+fn duplicate_column(name: &str, file: &str, text: &str) -> Fault {
+    let at = last_word(name, text);
+    let place = at.map_or(Place { line: 1, column: 1, length: 1 }, |at| Place {
+        line: at.line,
+        column: at.column,
+        length: at.name.chars().count(),
+    });
+    let message = format!("two columns of one SELECT are called `{name}`");
+    let problem = place
+        .problem(Rule::DuplicateColumn, file, message)
+        .with_hint("leave one out, or rename it with `AS`".to_owned());
     Fault { problem, meant: None, function: None }
 }
 
@@ -257,6 +291,7 @@ fn ticked(text: &str) -> String {
 fn rule(error: &DataFusionError, message: &str) -> Rule {
     match error.find_root() {
         DataFusionError::SQL(..) => Rule::SqlSyntax,
+        DataFusionError::Plan(told) if told.starts_with(SAME_NAMES) => Rule::DuplicateColumn,
         _ if message.contains("is ambiguous") => Rule::AmbiguousColumn,
         _ if message.starts_with("table `") && message.ends_with("not found") => Rule::UnknownTable,
         _ if message.starts_with("invalid function") => Rule::UnknownFunction,
