@@ -63,7 +63,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
             let code = match status {
                 Status::Succeeded | Status::Unchanged => 0,
                 Status::Cancelled => stop.code(),
-                Status::Running | Status::Failed | Status::UpstreamFailed => {
+                Status::Running | Status::Failed | Status::UpstreamFailed | Status::Interrupted => {
                     kind.map_or(error::FAILED, error::code_of)
                 }
             };

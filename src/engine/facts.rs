@@ -1,25 +1,29 @@
 //! Gathers what planning needs to know of the world. Reads only.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
 
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{QUARANTINE_TABLE, StepKind, fallback_table};
+use crate::pipeline::step::{QUARANTINE_TABLE, ReadFrom, StepKind, fallback_table};
 use crate::plan::demand::Demand;
 use crate::plan::effects::Standing;
-use crate::plan::{Facts, ListingFact};
+use crate::plan::{Facts, ListingFact, VisibleFact};
 use crate::ports::PartitionEntry;
 use crate::query::lake::Lake;
 use crate::run::failure::Outcome;
-use crate::run::record::{LedgerRow, ModelRecord, RunRecord, Status, StepRecord};
+use crate::run::record::{LedgerRow, ModelRecord, RunKind, RunRecord, Status, StepRecord};
 use crate::steps::context::Services;
 use crate::steps::load::Loaded;
 use crate::steps::registry_group;
 
 /// Runs, of whatever pipeline, among which the last of one are looked for.
 const RUNS_LOOKED_AT: usize = 50;
+/// Partitions whose files are looked for at once.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// Asks the lake, the catalog, the serving store and the state for what plans for these days rest
 /// on.
@@ -31,7 +35,8 @@ pub async fn gather(
 ) -> Outcome<Facts> {
     let mut facts = Facts { force, ..Facts::default() };
     for row in services.state.ledger(&pipeline.name).await? {
-        facts.ledger.insert((row.step.clone(), row.partition), row);
+        let rows = if row.is_done() { &mut facts.ledger } else { &mut facts.unmade };
+        rows.insert((row.step.clone(), row.partition), row);
     }
     let mut demand = Demand::default();
     for date in dates {
@@ -65,7 +70,7 @@ pub async fn gather(
             }
         }
     }
-    facts.lost = lost(services, pipeline, dates, &demand, &facts.ledger).await?;
+    find_outputs(services, pipeline, dates, &demand, &mut facts).await?;
     Ok(facts)
 }
 
@@ -76,8 +81,11 @@ pub async fn history(
     runs: usize,
 ) -> Outcome<Vec<StepRecord>> {
     let last = services.state.runs(RUNS_LOOKED_AT).await?;
-    let succeeded =
-        |run: &&RunRecord| run.pipeline == pipeline.name && run.status == Status::Succeeded;
+    let succeeded = |run: &&RunRecord| {
+        run.kind == RunKind::Pipeline
+            && run.pipeline == pipeline.name
+            && run.status == Status::Succeeded
+    };
     let mut records = Vec::new();
     for run in last.iter().filter(succeeded).take(runs) {
         records.extend(services.state.steps(&run.id).await?);
@@ -141,47 +149,69 @@ fn makes(pipeline: &Pipeline, table: &str) -> bool {
 /// A row of the ledger.
 type Key = (Name, Partition);
 
-/// Ledger rows whose output is not there: cached work counts only if it can be used.
-async fn lost(
+/// Looks which outputs are there: cached work counts only if it can be used. And which tables
+/// readers see that the ledger does not know, because their run died in between.
+async fn find_outputs(
     services: &Services,
     pipeline: &Pipeline,
     dates: &[LogicalDate],
     demand: &Demand,
-    ledger: &BTreeMap<Key, LedgerRow>,
-) -> Outcome<BTreeSet<Key>> {
+    facts: &mut Facts,
+) -> Outcome<()> {
     let lake = services.query.lake();
-    let mut lost = BTreeSet::new();
+    let mut quarantine: Option<Vec<PartitionEntry>> = None;
     for step in pipeline.all_steps() {
         let name = &step.name;
         let of_day = |date: &LogicalDate| {
             let key = (name.clone(), Partition::Day(*date));
-            ledger.get(&key).map(|row| (*date, key, row))
+            facts.ledger.get(&key).map(|row| (*date, key, row.output.clone()))
         };
-        let done: Vec<(LogicalDate, Key, &LedgerRow)> = dates.iter().filter_map(of_day).collect();
+        let done: Vec<(LogicalDate, Key, serde_json::Value)> =
+            dates.iter().filter_map(of_day).collect();
         match &step.kind {
-            StepKind::Sql(_) => {
+            StepKind::Sql(sql) => {
                 let visible = services.catalog.partitions(name.as_str()).await?;
-                for (_, partition) in demand.tables.iter().filter(|(table, _)| table == name) {
-                    let Some(row) = ledger.get(&(name.clone(), *partition)) else { continue };
-                    let key = partition.key();
-                    let found = visible.iter().find(|entry| {
-                        entry.key == key && entry.fingerprint == row.fingerprint.digest()
-                    });
-                    if !is_whole(lake, found).await {
-                        lost.insert((name.clone(), *partition));
+                let demanded = demand.tables.iter().filter(|(table, _)| table == name);
+                let whole = which_are_whole(lake, &visible, demanded.clone()).await;
+                let reads_raw = sql.reads.iter().any(|read| read.from == ReadFrom::Source);
+                for key in demanded {
+                    let found = whole.get(&key.1).copied();
+                    let row = facts.ledger.get(key);
+                    let known = found.is_some_and(|it| row.is_some_and(|row| describes(row, it)));
+                    if row.is_some() && !known {
+                        facts.lost.insert(key.clone());
                     }
+                    let (Some(found), false) = (found, known) else { continue };
+                    // Where several tables cannot flip at once, the quarantine may be behind.
+                    if reads_raw {
+                        let quarantine = match &mut quarantine {
+                            Some(known) => known,
+                            none => {
+                                none.insert(services.catalog.partitions(QUARANTINE_TABLE).await?)
+                            }
+                        };
+                        let part = format!("{name}/{}", key.1);
+                        let of_table = quarantine.iter().find(|it| it.key == part);
+                        if of_table.is_none_or(|it| it.generation != found.generation) {
+                            continue;
+                        }
+                    }
+                    let fact = VisibleFact {
+                        generation: found.generation.clone(),
+                        fingerprint: found.fingerprint.clone(),
+                    };
+                    facts.visible.insert(key.clone(), fact);
                 }
             }
             StepKind::Train(_) | StepKind::Tune(_) => {
-                for (_, key, row) in done {
-                    let model: Option<ModelRecord> =
-                        serde_json::from_value(row.output.clone()).ok();
+                for (_, key, output) in done {
+                    let model: Option<ModelRecord> = serde_json::from_value(output).ok();
                     let there = match model {
                         Some(model) => lake.size(&model.artifact).await.is_ok(),
                         None => false,
                     };
                     if !there {
-                        lost.insert(key);
+                        facts.lost.insert(key);
                     }
                 }
             }
@@ -190,37 +220,65 @@ async fn lost(
                     continue;
                 }
                 let visible = services.catalog.partitions(name.as_str()).await?;
-                for (date, key, _) in done {
-                    let entry = visible.iter().find(|entry| entry.date == Some(date));
-                    if !is_whole(lake, entry).await {
-                        lost.insert(key);
-                    }
-                }
+                let wanted: Vec<Key> = done.into_iter().map(|(_, key, _)| key).collect();
+                let whole = which_are_whole(lake, &visible, wanted.iter()).await;
+                let gone = wanted.iter().filter(|(_, partition)| !whole.contains_key(partition));
+                facts.lost.extend(gone.cloned());
             }
             StepKind::Load(load) => {
                 if done.is_empty() {
                     continue;
                 }
                 let generations = services.serving.generations(load.table.as_str()).await?;
-                for (_, key, row) in done {
-                    let loaded: Option<Loaded> = serde_json::from_value(row.output.clone()).ok();
+                for (_, key, output) in done {
+                    let loaded: Option<Loaded> = serde_json::from_value(output).ok();
                     let there = loaded.is_some_and(|loaded| {
                         generations.iter().any(|g| g.sealed && g.generation == loaded.generation)
                     });
                     if !there {
-                        lost.insert(key);
+                        facts.lost.insert(key);
                     }
                 }
             }
             StepKind::Select(_) => {}
         }
     }
-    Ok(lost)
+    Ok(())
 }
 
-/// Whether a partition is visible and all of its files are there.
-async fn is_whole(lake: &Lake, entry: Option<&PartitionEntry>) -> bool {
-    let Some(entry) = entry else { return false };
+/// Whether a row of the ledger is about what is visible. A person may have taken for done what was
+/// made from something else.
+fn describes(row: &LedgerRow, entry: &PartitionEntry) -> bool {
+    match row.mark.as_ref().and_then(|mark| mark.generation.as_ref()) {
+        Some(generation) => entry.generation == *generation,
+        None => entry.fingerprint == row.fingerprint.digest(),
+    }
+}
+
+/// Those of the wanted partitions that are visible and all of whose files are there.
+async fn which_are_whole<'a>(
+    lake: &Lake,
+    visible: &'a [PartitionEntry],
+    wanted: impl Iterator<Item = &Key>,
+) -> BTreeMap<Partition, &'a PartitionEntry> {
+    let found = wanted.filter_map(|(_, partition)| {
+        let key = partition.key();
+        visible.iter().find(|entry| entry.key == key).map(|entry| (*partition, entry))
+    });
+    let looked: Vec<_> = futures::stream::iter(found.collect::<Vec<_>>())
+        .map(async |(partition, entry)| (partition, entry, is_whole(lake, entry).await))
+        .buffer_unordered(LOOKS_AT_ONCE)
+        .collect()
+        .await;
+    looked
+        .into_iter()
+        .filter(|look| look.2)
+        .map(|(partition, entry, _)| (partition, entry))
+        .collect()
+}
+
+/// Whether all files of a partition are there.
+async fn is_whole(lake: &Lake, entry: &PartitionEntry) -> bool {
     for file in &entry.files {
         if !lake.holds(&file.path, file.bytes).await {
             return false;

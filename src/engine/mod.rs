@@ -4,6 +4,8 @@ pub mod definition;
 mod dispatch;
 mod facts;
 mod lease;
+pub mod ledger;
+pub mod orphans;
 mod perform;
 mod states;
 
@@ -27,7 +29,7 @@ use crate::plan::{Action, Plan, Verdict};
 use crate::ports::Lease;
 use crate::run::event::{EventSink, FinishedUnit, PlannedUnit, RunEvent, RunSummary, Served, Unit};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::{Decision, RunId, RunRecord, Status};
+use crate::run::record::{Decision, RunId, RunKind, RunRecord, Status};
 use crate::steps::context::Services;
 
 /// How a run is carried out.
@@ -65,7 +67,7 @@ pub async fn run(
     if !plan.actions.iter().any(Action::runs) {
         return nothing_to_do(&services, &pipeline, &plan, id, &options, events.as_ref()).await;
     }
-    let lease_name = format!("{}/{}", pipeline.name, plan.date);
+    let lease_name = orphans::lease_name(&pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
     let lease = held.lease().clone();
     let run =
@@ -129,6 +131,10 @@ impl Run {
     async fn carry_out(self) -> Outcome<(Finished, Option<Failure>)> {
         let Self { services, pipeline, plan, id, lease, options, events, cancel } = self;
         let clock = std::time::Instant::now();
+        let dead = orphans::bury(&services, &pipeline.name).await?;
+        for message in orphans::left_by(&services, &pipeline, plan.date, &dead).await {
+            events.emit(RunEvent::Noticed { message });
+        }
         let definition = definition::keep(&services, &pipeline.definition).await?;
         let mut record = RunRecord {
             id: id.clone(),
@@ -141,6 +147,9 @@ impl Run {
             failure: None,
             definition: Some(definition),
             planned: planned(&plan),
+            kind: RunKind::Pipeline,
+            holder: Some(lease.holder.clone()),
+            note: None,
         };
         services.state.put_run(&record).await?;
         announce(&plan, &id, &options, events.as_ref());
@@ -209,7 +218,7 @@ fn announce(plan: &Plan, id: &RunId, options: &RunOptions, events: &dyn EventSin
             Verdict::Run(reason) => {
                 Some(PlannedUnit { unit: unit_of(action), reason: reason.clone() })
             }
-            Verdict::Skip(_) => None,
+            Verdict::Skip(_) | Verdict::Adopt(_) => None,
         })
         .collect();
     events.emit(RunEvent::RunStarted {
@@ -253,10 +262,12 @@ fn unchanged(services: &Services, plan: &Plan) -> RunSummary {
         ..RunSummary::default()
     };
     for action in &plan.actions {
-        if let Verdict::Skip(run) = &action.verdict {
-            let reason = format!("unchanged since run {run}");
-            summary.unchanged.push(PlannedUnit { unit: unit_of(action), reason });
-        }
+        let reason = match &action.verdict {
+            Verdict::Skip(run) => format!("unchanged since run {run}"),
+            Verdict::Adopt(run) => format!("made by run {run}, which died"),
+            Verdict::Run(_) => continue,
+        };
+        summary.unchanged.push(PlannedUnit { unit: unit_of(action), reason });
     }
     summary
 }

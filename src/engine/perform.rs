@@ -1,7 +1,7 @@
 //! Carries out one action: hands it to its step and writes the ledger.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
@@ -9,13 +9,13 @@ use super::unit_of;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::StepKind;
+use crate::pipeline::step::{Step, StepKind};
 use crate::plan::demand::source_reads;
 use crate::plan::{Action, ActionKind, Plan, Verdict};
-use crate::ports::Lease;
+use crate::ports::{Lease, PartitionEntry};
 use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::{LedgerRow, RunId, StepReport};
+use crate::run::record::{Input, LedgerRow, RunId, StepReport};
 use crate::steps::context::{Made, Services, StepContext};
 use crate::steps::sql::SourceRead;
 use crate::steps::{load, publish, score, select, sql, train, tune};
@@ -37,8 +37,19 @@ pub(super) struct Performer {
     made: Arc<Made>,
     events: Arc<dyn EventSink>,
     cancel: CancellationToken,
-    /// The queries of each partition that this run does, with what they are made from.
+    /// The queries of each partition that this run does or whose results it adopts.
     queries: BTreeMap<Partition, Vec<Action>>,
+    /// What the parts of tables, and steps of the day, that results are made from are.
+    origins: Mutex<BTreeMap<(Name, Partition), Origin>>,
+}
+
+/// Where something that is read is from.
+#[derive(Clone)]
+struct Origin {
+    /// The run that made it.
+    generation: String,
+    /// The digest of what it was made from.
+    fingerprint: String,
 }
 
 impl Performer {
@@ -52,13 +63,22 @@ impl Performer {
     ) -> Self {
         let mut queries: BTreeMap<Partition, Vec<Action>> = BTreeMap::new();
         for action in plan.actions.iter().filter(|action| action.kind == ActionKind::Sql) {
-            if action.runs() {
+            if action.runs() || action.adopts() {
                 queries.entry(action.partition).or_default().push(action.clone());
             }
         }
+        let origin = |action: &Action| Origin {
+            generation: match &action.verdict {
+                Verdict::Run(_) => identity.run.to_string(),
+                Verdict::Skip(run) | Verdict::Adopt(run) => run.to_string(),
+            },
+            fingerprint: action.fingerprint.digest(),
+        };
+        let of = |action: &Action| ((action.step.clone(), action.partition), origin(action));
+        let origins = Mutex::new(plan.actions.iter().map(of).collect());
         let made = Arc::new(Made::default());
         let date = plan.date;
-        Self { services, pipeline, date, identity, made, events, cancel, queries }
+        Self { services, pipeline, date, identity, made, events, cancel, queries, origins }
     }
 
     pub(super) fn made(&self) -> &Made {
@@ -69,8 +89,17 @@ impl Performer {
     pub(super) async fn recall(&self, plan: &Plan) -> Outcome<()> {
         let ledger = self.services.state.ledger(&self.pipeline.name).await?;
         let row_of = |step: &Name, partition: Partition| {
-            ledger.iter().find(|row| row.step == *step && row.partition == partition)
+            let found = ledger.iter().find(|row| row.step == *step && row.partition == partition);
+            found.filter(|row| row.is_done())
         };
+        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in ledger.iter().filter(|row| row.is_done()) {
+            origins.entry((row.step.clone(), row.partition)).or_insert_with(|| Origin {
+                generation: row.run.to_string(),
+                fingerprint: row.fingerprint.digest(),
+            });
+        }
+        drop(origins);
         for step in &self.pipeline.unselected {
             if let Some(row) = row_of(&step.name, Partition::Day(self.date)) {
                 self.made.put_output(&step.name, row.output.clone());
@@ -128,8 +157,12 @@ impl Performer {
     async fn publish(&self, context: &StepContext, action: &Action) -> Outcome<StepReport> {
         let empty = Vec::new();
         let queries = self.queries.get(&action.partition).unwrap_or(&empty);
-        let tables: Vec<Name> = queries.iter().map(|query| query.step.clone()).collect();
-        let report = publish::publish(context, action.partition, &tables).await?;
+        let named = |adopted: bool| {
+            let some = queries.iter().filter(move |query| query.adopts() == adopted);
+            some.map(|query| query.step.clone()).collect::<Vec<Name>>()
+        };
+        let (tables, adopted) = (named(false), named(true));
+        let report = publish::publish(context, action.partition, &tables, &adopted).await?;
         let mut rows: Vec<LedgerRow> = queries.iter().map(|query| self.row(query)).collect();
         rows.push(self.row(action));
         self.services.state.put_ledger(&rows, &self.identity.lease).await?;
@@ -142,10 +175,45 @@ impl Performer {
             step: action.step.clone(),
             partition: action.partition,
             fingerprint: action.fingerprint.clone(),
-            run: self.identity.run.clone(),
+            run: match &action.verdict {
+                Verdict::Adopt(run) => run.clone(),
+                Verdict::Run(_) | Verdict::Skip(_) => self.identity.run.clone(),
+            },
             done: self.services.clock.now(),
             output: self.made.output(&action.step).unwrap_or_default(),
+            inputs: self.inputs(action),
+            mark: None,
         }
+    }
+
+    /// What an action's result is made from, for people.
+    fn inputs(&self, action: &Action) -> Vec<Input> {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let files = action.files.iter().map(|read| Input::Files {
+            source: read.source.clone(),
+            partition: read.partition,
+            files: read.files,
+            bytes: read.bytes,
+        });
+        let parts = action.reads.iter().flat_map(|read| {
+            read.partitions.iter().map(|partition| (read.table.clone(), *partition))
+        });
+        let tables = parts.filter_map(|key| {
+            let Origin { generation, fingerprint } = origins.get(&key)?.clone();
+            let (table, partition) = key;
+            Some(Input::Table { table, partition, generation, fingerprint })
+        });
+        let step = self.pipeline.step(action.step.as_str());
+        let needs = step.map(Step::needs).unwrap_or_default();
+        let steps = needs
+            .into_iter()
+            .filter(|need| action.reads.iter().all(|read| read.table != **need))
+            .filter_map(|need| {
+                let key = (need.clone(), Partition::Day(self.date));
+                let Origin { generation, fingerprint } = origins.get(&key)?.clone();
+                Some(Input::Step { step: key.0, generation, fingerprint })
+            });
+        files.chain(tables).chain(steps).collect()
     }
 
     fn sources(&self, action: &Action) -> Outcome<Vec<SourceRead>> {
@@ -166,6 +234,20 @@ impl Performer {
         Ok(sources)
     }
 
+    /// Whether readers may see a partition that this run staged: a publication may take place
+    /// although its answer gets lost. What nobody can tell stays.
+    async fn may_be_visible(&self, staged: &PartitionEntry) -> bool {
+        match self.services.catalog.partitions(&staged.table).await {
+            Ok(visible) => {
+                visible.iter().any(|it| it.key == staged.key && it.generation == staged.generation)
+            }
+            Err(failure) => {
+                tracing::warn!(%failure, table = staged.table, "unpublished files are left");
+                true
+            }
+        }
+    }
+
     /// Removes what nobody needs after the run.
     pub(super) async fn clean_up(&self) {
         let lake = self.services.query.lake();
@@ -174,9 +256,14 @@ impl Performer {
                 tracing::warn!(%failure, "could not remove a training set");
             }
         }
-        for file in self.made.left_over() {
-            if let Err(failure) = lake.remove_file(&file).await {
-                tracing::warn!(%failure, "could not remove a file that nobody will see");
+        for partition in self.made.left_over() {
+            if self.may_be_visible(&partition).await {
+                continue;
+            }
+            for file in &partition.files {
+                if let Err(failure) = lake.remove_file(&file.path).await {
+                    tracing::warn!(%failure, "could not remove a file that nobody will see");
+                }
             }
         }
         let scratch = self.services.scratch.join(self.identity.run.as_str());

@@ -9,7 +9,7 @@ use crate::pipeline::name::Name;
 use crate::pipeline::selection::{State, States};
 use crate::plan::{PUBLISH, plan};
 use crate::run::failure::Outcome;
-use crate::run::record::{RunRecord, Status, StepRecord};
+use crate::run::record::{RunKind, RunRecord, Status, StepRecord};
 use crate::steps::context::Services;
 
 /// Of the last runs so many are looked through for the one that counts.
@@ -32,7 +32,10 @@ pub async fn states(
     }
     if asks.contains(&State::Failed) {
         let runs = services.state.runs(RUNS).await?;
-        let last = runs.into_iter().find(|run| run.pipeline == pipeline.name && run.date == date);
+        let is_of_day = |run: &RunRecord| {
+            run.kind == RunKind::Pipeline && run.pipeline == pipeline.name && run.date == date
+        };
+        let last = runs.into_iter().find(is_of_day);
         let failed = match last {
             Some(run) => failed(&run, &services.state.steps(&run.id).await?),
             None => BTreeSet::new(),
@@ -46,7 +49,11 @@ pub async fn states(
 fn failed(run: &RunRecord, records: &[StepRecord]) -> BTreeSet<Name> {
     let is_done = |record: &StepRecord| match record.status {
         Status::Succeeded | Status::Unchanged => true,
-        Status::Running | Status::Failed | Status::UpstreamFailed | Status::Cancelled => false,
+        Status::Running
+        | Status::Failed
+        | Status::UpstreamFailed
+        | Status::Cancelled
+        | Status::Interrupted => false,
     };
     // A table that was made and did not become visible is as good as not made.
     let hidden: BTreeSet<_> = records
@@ -89,6 +96,9 @@ mod tests {
             failure: None,
             definition: None,
             planned: planned.iter().map(|(s, n)| (Name::new(*s).unwrap(), *n)).collect(),
+            kind: RunKind::Pipeline,
+            holder: None,
+            note: None,
         }
     }
 

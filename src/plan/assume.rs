@@ -62,6 +62,8 @@ impl Facts {
     ) {
         let key = (step.clone(), partition);
         self.lost.remove(&key);
+        self.unmade.remove(&key);
+        self.visible.remove(&key);
         let row = LedgerRow {
             pipeline: pipeline.name.clone(),
             step,
@@ -70,6 +72,8 @@ impl Facts {
             run: RunId::from_text(format!("for {date}")),
             done: DateTime::<Utc>::UNIX_EPOCH,
             output: serde_json::Value::Null,
+            inputs: Vec::new(),
+            mark: None,
         };
         self.ledger.insert(key, row);
     }
@@ -91,7 +95,7 @@ impl Facts {
 
     /// The facts after a plan was carried out, for the plan of a later day.
     pub fn carry_out(&mut self, pipeline: &Pipeline, plan: &Plan, effects: &Effects) {
-        for action in plan.actions.iter().filter(|action| action.runs()) {
+        for action in plan.actions.iter().filter(|action| action.runs() || action.adopts()) {
             let (step, fingerprint) = (action.step.clone(), action.fingerprint.clone());
             self.note(pipeline, step, action.partition, fingerprint, plan.date);
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{ReadFrom, Step, StepKind};
+use crate::pipeline::step::{ReadFrom, SqlStep, Step, StepKind};
 
 /// What a run needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -49,42 +49,46 @@ impl Demand {
     }
 
     /// The demanded partitions of tables that can be made, given which partitions of sources have
-    /// files: those of which every input of their own day is there. Of tables that are not selected
-    /// those that are published.
+    /// files: those of which every input of their own day is there; and those that are given, as
+    /// they were published.
     pub fn with_input(
         &self,
         pipeline: &Pipeline,
         has_files: &dyn Fn(&Name, Partition) -> bool,
-        is_published: &dyn Fn(&Name, Partition) -> bool,
+        is_given: &dyn Fn(&Name, Partition) -> bool,
     ) -> BTreeSet<(Name, Partition)> {
-        let mut made: BTreeSet<(Name, Partition)> = self
-            .tables
-            .iter()
-            .filter(|(name, partition)| {
-                pipeline.is_unselected(name) && is_published(name, *partition)
-            })
-            .cloned()
-            .collect();
+        let given = self.tables.iter().filter(|(name, partition)| is_given(name, *partition));
+        let mut made: BTreeSet<(Name, Partition)> = given.cloned().collect();
         for step in &pipeline.steps {
             let StepKind::Sql(sql) = &step.kind else { continue };
             let demanded = self.tables.iter().filter(|(name, _)| *name == step.name);
             for (_, partition) in demanded {
-                let all_there = sql.reads.iter().all(|read| match read.from {
-                    ReadFrom::Source => {
-                        has_files(&read.name, source_partition(pipeline, &read.name, *partition))
-                    }
-                    ReadFrom::Table => {
-                        let part = table_partition(pipeline, &read.name, *partition);
-                        made.contains(&(read.name.clone(), part))
-                    }
-                });
-                if all_there {
+                if has_inputs(pipeline, sql, *partition, has_files, &made) {
                     made.insert((step.name.clone(), *partition));
                 }
             }
         }
         made
     }
+}
+
+/// Whether every input of a partition's own day is there.
+pub(super) fn has_inputs(
+    pipeline: &Pipeline,
+    sql: &SqlStep,
+    partition: Partition,
+    has_files: &dyn Fn(&Name, Partition) -> bool,
+    made: &BTreeSet<(Name, Partition)>,
+) -> bool {
+    sql.reads.iter().all(|read| match read.from {
+        ReadFrom::Source => {
+            has_files(&read.name, source_partition(pipeline, &read.name, partition))
+        }
+        ReadFrom::Table => {
+            let part = table_partition(pipeline, &read.name, partition);
+            made.contains(&(read.name.clone(), part))
+        }
+    })
 }
 
 /// The partition of a step's own table for a date.

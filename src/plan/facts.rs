@@ -14,6 +14,10 @@ pub struct Facts {
     pub ledger: BTreeMap<(Name, Partition), LedgerRow>,
     /// Ledger rows whose output is no longer there.
     pub lost: BTreeSet<(Name, Partition)>,
+    /// Rows by which a person said that work is to be done again.
+    pub unmade: BTreeMap<(Name, Partition), LedgerRow>,
+    /// Whole partitions that readers see and the ledger does not know: their run died in between.
+    pub visible: BTreeMap<(Name, Partition), VisibleFact>,
     /// Files of sources.
     pub listings: BTreeMap<(Name, Partition), ListingFact>,
     /// Digest of the champion that each selecting step finds for a date, where there is one.
@@ -39,7 +43,28 @@ pub struct SampleFact {
     pub days: (LogicalDate, LogicalDate),
 }
 
+/// A generation that readers see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VisibleFact {
+    /// The run that made it.
+    pub generation: String,
+    /// The digest of what it was made from.
+    pub fingerprint: String,
+}
+
 impl Facts {
+    /// Whether a source has files for a partition.
+    pub(super) fn has_files(&self, source: &Name, partition: Partition) -> bool {
+        let listing = self.listings.get(&(source.clone(), partition));
+        listing.is_some_and(|listing| listing.files > 0)
+    }
+
+    /// The row of work that a person said is done, and whose result is there.
+    pub(super) fn marked_done(&self, step: &Name, partition: Partition) -> Option<&LedgerRow> {
+        let row = self.ledger.get(&(step.clone(), partition))?;
+        (row.mark.is_some() && self.is_there(step, partition)).then_some(row)
+    }
+
     /// Whether a step was carried out for a partition and what it made is still there.
     pub(super) fn is_there(&self, step: &Name, partition: Partition) -> bool {
         let key = (step.clone(), partition);

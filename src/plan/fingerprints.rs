@@ -27,11 +27,12 @@ pub(super) struct Fingerprints<'a> {
 
 impl<'a> Fingerprints<'a> {
     pub(super) fn new(pipeline: &'a Pipeline, date: LogicalDate, facts: &'a Facts) -> Self {
-        // What is not selected is read as it was published.
+        // What is not selected is read as it was published, and so is what a person said is done
+        // where nobody can make it.
         let digests = facts
             .ledger
             .iter()
-            .filter(|((step, _), _)| pipeline.is_unselected(step))
+            .filter(|((step, _), row)| pipeline.is_unselected(step) || row.mark.is_some())
             .map(|(key, row)| (key.clone(), row.fingerprint.digest()))
             .collect();
         Self { pipeline, date, facts, digests }

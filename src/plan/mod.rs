@@ -9,6 +9,7 @@ pub mod effects;
 mod facts;
 mod fingerprints;
 pub mod forecast;
+pub mod ledger;
 pub mod permissions;
 pub mod policy;
 pub mod preview;
@@ -21,7 +22,7 @@ use serde::Serialize;
 
 pub use self::assume::assumed;
 use self::demand::Demand;
-pub use self::facts::{Facts, ListingFact, SampleFact};
+pub use self::facts::{Facts, ListingFact, SampleFact, VisibleFact};
 use self::fingerprints::Fingerprints;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
@@ -61,10 +62,25 @@ pub struct Action {
     pub needs: Vec<usize>,
     /// Partitions that are read of each table.
     pub reads: Vec<TableRead>,
+    /// Files that are read of each partition of a source.
+    pub files: Vec<FilesRead>,
     /// What the result is made from.
     pub fingerprint: Fingerprint,
     /// Whether it is done, and why.
     pub verdict: Verdict,
+}
+
+/// Files that are read of a partition of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesRead {
+    /// Source.
+    pub source: Name,
+    /// Its partition.
+    pub partition: Partition,
+    /// How many.
+    pub files: u64,
+    /// Their bytes, as stored.
+    pub bytes: u64,
 }
 
 /// What is done.
@@ -109,12 +125,20 @@ pub enum Verdict {
     Run(String),
     /// It is not: this run did it before, from the same inputs.
     Skip(RunId),
+    /// It is not: this run made it from the same inputs and died before it wrote that down. The
+    /// publication of its partition does the rest.
+    Adopt(RunId),
 }
 
 impl Action {
     /// Whether it is done.
     pub fn runs(&self) -> bool {
         matches!(self.verdict, Verdict::Run(_))
+    }
+
+    /// Whether what a dead run made is taken as it is.
+    pub fn adopts(&self) -> bool {
+        matches!(self.verdict, Verdict::Adopt(_))
     }
 }
 
@@ -146,14 +170,20 @@ impl Plan {
 
 /// Plans a run. Errors: `Input` if a source has no files for the logical date.
 pub fn plan(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan> {
-    let demand = Demand::of(pipeline, date);
-    let has_files = |source: &Name, partition: Partition| {
-        facts.listings.get(&(source.clone(), partition)).is_some_and(|listing| listing.files > 0)
-    };
-    let with_input = demand
-        .with_input(pipeline, &has_files, &|table, partition| facts.is_there(table, partition));
-    refuse_empty(pipeline, date, &demand, facts)?;
+    refuse_empty(pipeline, date, &Demand::of(pipeline, date), facts)?;
     unselected::refuse_absent(pipeline, date, facts)?;
+    draft(pipeline, date, facts)
+}
+
+/// Plans a day whether or not it has input: what cannot be made is left out.
+fn draft(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan> {
+    let demand = Demand::of(pipeline, date);
+    let has_files = |source: &Name, partition: Partition| facts.has_files(source, partition);
+    let is_given = |table: &Name, partition: Partition| {
+        pipeline.is_unselected(table) && facts.is_there(table, partition)
+            || facts.marked_done(table, partition).is_some()
+    };
+    let with_input = demand.with_input(pipeline, &has_files, &is_given);
     let mut planner = Planner {
         pipeline,
         date,
@@ -265,9 +295,15 @@ impl Planner<'_> {
         for partition in partitions {
             let mut published = Vec::new();
             for step in &self.pipeline.steps {
-                if !matches!(step.kind, StepKind::Sql(_))
-                    || !self.with_input.contains(&(step.name.clone(), partition))
-                {
+                let StepKind::Sql(sql) = &step.kind else { continue };
+                if !self.with_input.contains(&(step.name.clone(), partition)) {
+                    continue;
+                }
+                // What a person said is done and nobody could make is read as it is.
+                let has_files = |source: &Name, part: Partition| self.facts.has_files(source, part);
+                let can_be_made =
+                    demand::has_inputs(self.pipeline, sql, partition, &has_files, self.with_input);
+                if !can_be_made && self.facts.marked_done(&step.name, partition).is_some() {
                     continue;
                 }
                 published.push(self.add(step, ActionKind::Sql, partition)?);
@@ -281,6 +317,7 @@ impl Planner<'_> {
 
     fn publish(&mut self, partition: Partition, tables: &[usize]) -> Outcome<()> {
         let runs = tables.iter().any(|index| self.actions[*index].runs());
+        let adopts = tables.iter().any(|index| self.actions[*index].adopts());
         let mut fingerprint = Fingerprint::default();
         for index in tables {
             let action = &self.actions[*index];
@@ -290,8 +327,9 @@ impl Planner<'_> {
             .map_err(|error| Failure::new(FailureKind::Internal, error.to_string()))?;
         let key = (step.clone(), partition);
         let verdict = match self.facts.ledger.get(&key) {
-            Some(row) if !runs => Verdict::Skip(row.run.clone()),
+            Some(row) if !runs && !adopts => Verdict::Skip(row.run.clone()),
             _ if runs => Verdict::Run("tables were made".to_owned()),
+            _ if adopts => Verdict::Run("made by a run that died".to_owned()),
             _ => Verdict::Run("missing".to_owned()),
         };
         let mut needs = tables.to_vec();
@@ -304,6 +342,7 @@ impl Planner<'_> {
             partition,
             needs,
             reads: Vec::new(),
+            files: Vec::new(),
             fingerprint,
             verdict,
         });
@@ -372,13 +411,22 @@ impl Planner<'_> {
         let fingerprint = self.fingerprints.of(step, partition, &reads)?;
         let key = (step.name.clone(), partition);
         let is_of_today = partition == Partition::Day(self.date) || partition == Partition::Whole;
-        let verdict = match self.facts.ledger.get(&key) {
+        let visible = self.facts.visible.get(&key);
+        let visible = visible.filter(|it| it.fingerprint == fingerprint.digest());
+        let verdict = match (self.facts.ledger.get(&key), visible) {
             _ if self.facts.force && is_of_today => Verdict::Run("forced".to_owned()),
-            None => Verdict::Run("missing".to_owned()),
-            Some(_) if self.facts.lost.contains(&key) => {
+            _ if self.facts.unmade.contains_key(&key) => {
+                Verdict::Run("marked as missing".to_owned())
+            }
+            (_, Some(it)) => Verdict::Adopt(RunId::from_text(it.generation.clone())),
+            (None, None) => Verdict::Run("missing".to_owned()),
+            (Some(_), None) if self.facts.lost.contains(&key) => {
                 Verdict::Run("its output is gone".to_owned())
             }
-            Some(row) => match fingerprint.first_difference(&row.fingerprint) {
+            (Some(row), None) if row.fingerprint == Fingerprint::default() => {
+                Verdict::Run("its input came after it was marked as done".to_owned())
+            }
+            (Some(row), None) => match fingerprint.first_difference(&row.fingerprint) {
                 None => Verdict::Skip(row.run.clone()),
                 Some(component) => Verdict::Run(format!("changed: {component}")),
             },
@@ -390,10 +438,20 @@ impl Planner<'_> {
             kind,
             partition,
             needs: needs.into_iter().collect(),
+            files: self.files(step, partition),
             reads,
             fingerprint,
             verdict,
         });
         Ok(index)
+    }
+
+    fn files(&self, step: &Step, partition: Partition) -> Vec<FilesRead> {
+        let read = |(source, partition): (Name, Partition)| {
+            let listing = self.facts.listings.get(&(source.clone(), partition));
+            let (files, bytes) = listing.map_or((0, 0), |it| (it.files as u64, it.bytes));
+            FilesRead { source, partition, files, bytes }
+        };
+        demand::source_reads(self.pipeline, step, partition).into_iter().map(read).collect()
     }
 }

@@ -20,7 +20,7 @@ pub use clock::Clock;
 pub use preflight::{Checklist, Finding, FindingState, Grant, Preflight};
 pub use registry::{Approval, ModelEntry, ModelRegistry, ModelVersion};
 pub use serving::{GenerationEntry, RecommendedItem, ServedList, ServingItem, ServingStore};
-pub use state::{Lease, StateStore};
+pub use state::{Holding, Lease, StateStore};
 pub use trainer::{
     JobKind, JobRequest, JobState, JobStatus, Trainer, Trial, TuningRequest, TuningService,
     TuningStatus,

@@ -41,6 +41,15 @@ impl Lease {
     }
 }
 
+/// Who holds a lease.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holding {
+    /// Who: `<host>/<process>/…`.
+    pub holder: String,
+    /// Until when, unless it is renewed.
+    pub until: DateTime<Utc>,
+}
+
 /// Remembers what was done.
 #[async_trait]
 pub trait StateStore: Send + Sync {
@@ -99,6 +108,10 @@ pub trait StateStore: Send + Sync {
         time: Duration,
         now: DateTime<Utc>,
     ) -> Outcome<Lease>;
+
+    /// Who holds a lease; `None` if it is free: given back, its time is up, or its holder's process
+    /// is known to be dead.
+    async fn holding(&self, name: &str, now: DateTime<Utc>) -> Outcome<Option<Holding>>;
 
     /// Prolongs a lease. Errors: `Conflict` if it was taken over.
     async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()>;

@@ -118,9 +118,11 @@ fn step(
     let failed = match status {
         Status::Succeeded => false,
         Status::Failed => true,
-        Status::Running | Status::Unchanged | Status::UpstreamFailed | Status::Cancelled => {
-            return None;
-        }
+        Status::Running
+        | Status::Unchanged
+        | Status::UpstreamFailed
+        | Status::Cancelled
+        | Status::Interrupted => return None,
     };
     let mut document = Document::of(about);
     document.dimensions = OF_A_STEP;

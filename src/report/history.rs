@@ -81,7 +81,7 @@ impl History {
         day.quarantined += report.counts.map_or(0, |counts| counts.quarantined);
         match status {
             Status::Failed => day.failed += 1,
-            Status::UpstreamFailed | Status::Cancelled => day.not_run += 1,
+            Status::UpstreamFailed | Status::Cancelled | Status::Interrupted => day.not_run += 1,
             Status::Succeeded | Status::Unchanged | Status::Running => {}
         }
         (day.ended == day.planned).then(|| {

@@ -20,7 +20,7 @@ impl Level {
     pub fn of(status: Status) -> Self {
         match status {
             Status::Failed => Self::Error,
-            Status::UpstreamFailed | Status::Cancelled => Self::Warn,
+            Status::UpstreamFailed | Status::Cancelled | Status::Interrupted => Self::Warn,
             Status::Running | Status::Succeeded | Status::Unchanged => Self::Info,
         }
     }

@@ -69,7 +69,7 @@ impl Paint {
             Status::Succeeded => self.green("✓"),
             Status::Failed => self.red("✗"),
             Status::Unchanged => self.dim("↷"),
-            Status::UpstreamFailed | Status::Cancelled => self.yellow("↷"),
+            Status::UpstreamFailed | Status::Cancelled | Status::Interrupted => self.yellow("↷"),
             Status::Running => self.cyan("…"),
         }
     }

@@ -218,9 +218,11 @@ impl State {
         let cells = self.columns.cells(unit.step.as_str(), unit.action, &day, paint);
         let age = match status {
             Status::UpstreamFailed | Status::Unchanged => String::new(),
-            Status::Succeeded | Status::Failed | Status::Cancelled | Status::Running => {
-                duration(seconds)
-            }
+            Status::Succeeded
+            | Status::Failed
+            | Status::Cancelled
+            | Status::Interrupted
+            | Status::Running => duration(seconds),
         };
         let what = match (status, failure) {
             (Status::Failed, Some(failure)) => failure.message.clone(),

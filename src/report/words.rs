@@ -54,9 +54,11 @@ pub fn outcome(status: Status, report: &StepReport) -> String {
     match status {
         Status::Succeeded => deed(report),
         Status::UpstreamFailed => "not run: something it needs failed".to_owned(),
-        Status::Running | Status::Unchanged | Status::Failed | Status::Cancelled => {
-            status.word().to_owned()
-        }
+        Status::Running
+        | Status::Unchanged
+        | Status::Failed
+        | Status::Cancelled
+        | Status::Interrupted => status.word().to_owned(),
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Status {
     UpstreamFailed,
     /// A person or the system asked to stop.
     Cancelled,
+    /// Its process died: nobody holds its lease, and it never said how it ended.
+    Interrupted,
 }
 
 impl Status {
@@ -69,7 +71,33 @@ impl Status {
             Self::Failed => "failed",
             Self::UpstreamFailed => "upstream failed",
             Self::Cancelled => "cancelled",
+            Self::Interrupted => "interrupted",
         }
+    }
+}
+
+/// What a run was about.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunKind {
+    /// A pipeline was carried out.
+    #[default]
+    Pipeline,
+    /// A person set part of the ledger.
+    Mark,
+}
+
+impl RunKind {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Pipeline => "run",
+            Self::Mark => "mark",
+        }
+    }
+
+    fn is_pipeline(&self) -> bool {
+        *self == Self::Pipeline
     }
 }
 
@@ -99,6 +127,16 @@ pub struct RunRecord {
     /// How many units of each step it had to do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub planned: BTreeMap<Name, u64>,
+    /// What it was about.
+    #[serde(default, skip_serializing_if = "RunKind::is_pipeline")]
+    pub kind: RunKind,
+    /// Who held its lease: a run that is under way and whose lease another holds is dead. Not known
+    /// of runs of an older recctl.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub holder: Option<String>,
+    /// A line for people: what was marked, why and by whom.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// What became of the rows that a step read. Every row has one fate:
@@ -217,6 +255,91 @@ pub struct LedgerRow {
     pub done: DateTime<Utc>,
     /// What later steps need of it, as JSON: for a model its place, for a selection the decision.
     pub output: serde_json::Value,
+    /// What it was made from, for people: the fingerprint has digests only. Not known of rows of an
+    /// older recctl.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<Input>,
+    /// That a person set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mark: Option<Mark>,
+}
+
+impl LedgerRow {
+    /// Whether it says that the work is done; a person may have said that it is not.
+    pub fn is_done(&self) -> bool {
+        self.mark.as_ref().is_none_or(|mark| mark.set == MarkedAs::Done)
+    }
+}
+
+/// Something that a result was made from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Input {
+    /// Files of a source.
+    Files {
+        /// The source.
+        source: Name,
+        /// Its part.
+        partition: Partition,
+        /// How many files there were.
+        files: u64,
+        /// Their bytes, as stored.
+        bytes: u64,
+    },
+    /// A part of a table.
+    Table {
+        /// The table.
+        table: Name,
+        /// Its part.
+        partition: Partition,
+        /// The run that made it.
+        generation: String,
+        /// The digest of what it was made from.
+        fingerprint: String,
+    },
+    /// What another step made for the same day: a model, a decision, recommendations.
+    Step {
+        /// The step.
+        step: Name,
+        /// The run that made it.
+        generation: String,
+        /// The digest of what it was made from.
+        fingerprint: String,
+    },
+}
+
+/// What a person said of a row of the ledger. When is in the row, and in which run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mark {
+    /// What it was set to.
+    pub set: MarkedAs,
+    /// Who did, as `user@machine`.
+    pub by: String,
+    /// Why.
+    pub reason: String,
+    /// The generation that was visible then and is taken for what was made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<String>,
+}
+
+/// What a row of the ledger can be set to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MarkedAs {
+    /// What is there counts as made from what there is now.
+    Done,
+    /// It is to be made again, whatever is there.
+    Missing,
+}
+
+impl MarkedAs {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Done => "done",
+            Self::Missing => "missing",
+        }
+    }
 }
 
 /// A model: how it was fitted and where it lies.

@@ -79,15 +79,12 @@ impl Made {
         self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
     }
 
-    /// Files that were staged and never became visible.
-    pub fn left_over(&self) -> Vec<String> {
+    /// Partitions that were staged and, as far as this run knows, never became visible.
+    pub fn left_over(&self) -> Vec<PartitionEntry> {
         let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
         let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        staged
-            .iter()
-            .filter(|(key, _)| !published.contains(key))
-            .flat_map(|(_, staged)| staged.partition.files.iter().map(|file| file.path.clone()))
-            .collect()
+        let left = staged.iter().filter(|(key, _)| !published.contains(key));
+        left.map(|(_, staged)| staged.partition.clone()).collect()
     }
 
     /// A staged partition.

@@ -1,22 +1,26 @@
 //! `publish`: makes the staged tables of a partition visible together.
 
+use std::collections::BTreeMap;
+
+use super::TableRead;
 use super::context::{Staged, StepContext};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
-use crate::pipeline::step::QUARANTINE_TABLE;
+use crate::pipeline::step::{QUARANTINE_TABLE, StepKind};
 use crate::ports::{LoadBatch, LoadOutcome, TableLoad};
-use crate::run::failure::Outcome;
+use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::StepReport;
 
 /// Flips the catalog's pointers of all tables of the partition that this run staged, then loads
 /// those that the warehouse gets, in one transaction.
 ///
-/// If the warehouse fails after the catalog was flipped, the ledger does not say that the partition
-/// is done, and the next run makes and loads it again.
+/// `adopted` are tables that a run which died has flipped: they are loaded only. A load's token is
+/// made of the generation, so that a load which took place is found.
 pub async fn publish(
     context: &StepContext,
     partition: Partition,
     tables: &[Name],
+    adopted: &[Name],
 ) -> Outcome<StepReport> {
     let mut staged: Vec<Staged> = Vec::new();
     for table in tables {
@@ -31,40 +35,66 @@ pub async fn publish(
         }
         partitions.push(one.partition.clone());
     }
-    context.services.catalog.publish(&entries, &partitions).await?;
+    if !partitions.is_empty() {
+        context.services.catalog.publish(&entries, &partitions).await?;
+    }
     for partition in &partitions {
         context.made.published(&partition.table, &partition.key);
     }
-    let loads: Vec<TableLoad> = staged
-        .iter()
-        .filter_map(|one| {
-            Some(TableLoad {
+    for table in adopted {
+        staged.push(visible(context, table, partition).await?);
+    }
+    let mut batches: BTreeMap<&str, Vec<TableLoad>> = BTreeMap::new();
+    for one in &staged {
+        if let Some(layout) = one.warehouse.clone() {
+            batches.entry(&one.partition.generation).or_default().push(TableLoad {
                 table: one.table.clone(),
                 date: one.partition.date,
                 files: one.partition.files.clone(),
                 rows: one.partition.rows,
-                layout: one.warehouse.clone()?,
-            })
-        })
-        .collect();
-    let rows: u64 = partitions.iter().filter(|p| p.table != QUARANTINE_TABLE).map(|p| p.rows).sum();
+                layout,
+            });
+        }
+    }
+    let of_tables = staged.iter().filter(|one| one.partition.table != QUARANTINE_TABLE);
+    let rows: u64 = of_tables.map(|one| one.partition.rows).sum();
     let mut report = StepReport { rows_in: rows, rows_out: rows, ..StepReport::default() };
-    if !loads.is_empty() {
-        let count = loads.len();
+    let (mut loaded, mut count) = (0, 0);
+    for (generation, tables) in batches {
+        count += tables.len();
         let batch = LoadBatch {
-            token: format!("{}/{partition}", context.run),
-            run: context.run.to_string(),
-            tables: loads,
+            token: format!("{generation}/{partition}"),
+            run: generation.to_owned(),
+            tables,
         };
-        let loaded = match context.services.warehouse.load(&batch).await? {
+        loaded += match context.services.warehouse.load(&batch).await? {
             LoadOutcome::Loaded(rows) => rows,
             LoadOutcome::AlreadyLoaded => 0,
         };
-        report.note = Some(match (loaded, count) {
-            (0, _) => "the warehouse has it already".to_owned(),
-            (_, 1) => "one table into the warehouse too".to_owned(),
-            (_, count) => format!("{count} of the tables into the warehouse too"),
-        });
     }
+    report.note = match (loaded, count) {
+        (_, 0) => None,
+        (0, _) => Some("the warehouse has it already".to_owned()),
+        (_, 1) => Some("one table into the warehouse too".to_owned()),
+        (_, count) => Some(format!("{count} of the tables into the warehouse too")),
+    };
     Ok(report)
+}
+
+/// A table's partition as readers see it.
+async fn visible(context: &StepContext, table: &Name, partition: Partition) -> Outcome<Staged> {
+    let read = TableRead { table: table.clone(), partitions: vec![partition] };
+    let (entry, partitions) = context.entries(&read).await?;
+    let step = context.pipeline.step(table.as_str()).map(|step| &step.kind);
+    let warehouse = match step {
+        Some(StepKind::Sql(sql)) => sql.warehouse.clone(),
+        _ => None,
+    };
+    match partitions.into_iter().next() {
+        Some(partition) => Ok(Staged { table: entry, partition, warehouse }),
+        None => {
+            let text = format!("`{table}` {partition} is gone");
+            Err(Failure::new(FailureKind::Conflict, text))
+        }
+    }
 }

@@ -8,7 +8,8 @@ use recctl::pipeline::interval::Partition;
 use recctl::ports::{Lease, StateStore};
 use recctl::run::failure::{Failure, FailureKind};
 use recctl::run::record::{
-    Decision, LedgerRow, ModelRecord, ModelResult, RunId, RunRecord, Status, StepRecord, StepReport,
+    Decision, Input, LedgerRow, Mark, MarkedAs, ModelRecord, ModelResult, RunId, RunKind,
+    RunRecord, Status, StepRecord, StepReport,
 };
 
 use super::{at, day, kind, name};
@@ -27,6 +28,9 @@ pub fn run(id: &str, started: i64) -> RunRecord {
         failure: None,
         definition: Some("2cf2".to_owned()),
         planned: [(name("clean"), 3), (name("labels"), 1)].into(),
+        kind: RunKind::Pipeline,
+        holder: Some("one/1/a".to_owned()),
+        note: None,
     }
 }
 
@@ -54,6 +58,18 @@ pub fn ledger_row(step: &str, date: &str, run: &str) -> LedgerRow {
         run: RunId::from_text(run),
         done: at(0),
         output: serde_json::json!({"artifact": "models/1/model.tar.gz", "n": [1, 2.5]}),
+        inputs: vec![Input::Table {
+            table: name("raw"),
+            partition: Partition::Day(day(date)),
+            generation: run.to_owned(),
+            fingerprint: "0123".to_owned(),
+        }],
+        mark: Some(Mark {
+            set: MarkedAs::Done,
+            by: "kim@here".to_owned(),
+            reason: "made elsewhere".to_owned(),
+            generation: None,
+        }),
     }
 }
 
@@ -217,8 +233,18 @@ async fn lease(store: &dyn StateStore, other: &dyn StateStore) {
     );
     other.renew(&second, MINUTE, at(163)).await.unwrap();
 
+    // Anybody can ask who holds it.
+    let asked = async |seconds| {
+        let held = store.holding("daily", at(seconds)).await.unwrap();
+        held.map(|held| (held.holder, held.until))
+    };
+    assert_eq!(asked(222).await, Some(("two/2/b".to_owned(), at(223))));
+    assert_eq!(asked(223).await, None, "its time is up");
+    assert_eq!(store.holding("monthly", at(0)).await, Ok(None), "nobody ever had it");
+
     // Given back: free at once; the fence goes on growing.
     other.release(&second).await.unwrap();
+    assert_eq!(asked(200).await, None);
     other.release(&second).await.unwrap();
     assert_eq!(kind(other.renew(&second, MINUTE, at(164)).await), FailureKind::Conflict);
     let third = store.acquire("daily", "one/1/a", MINUTE, at(164)).await.unwrap();

@@ -33,7 +33,7 @@ struct Arguments {
 }
 
 #[derive(Default)]
-struct Heard(std::sync::Mutex<Vec<RunEvent>>);
+pub struct Heard(pub std::sync::Mutex<Vec<RunEvent>>);
 
 impl EventSink for Heard {
     fn emit(&self, event: RunEvent) {
@@ -49,7 +49,7 @@ impl Heard {
 }
 
 /// The prepared project with one quick model in place of all.
-fn project() -> Sandbox {
+pub fn project() -> Sandbox {
     let sandbox = Sandbox::prepared();
     let path = sandbox.project().join("pipelines.yaml");
     let text = std::fs::read_to_string(&path).unwrap();
@@ -63,19 +63,19 @@ fn project() -> Sandbox {
     sandbox
 }
 
-fn app(sandbox: &Sandbox) -> App {
+pub fn app(sandbox: &Sandbox) -> App {
     let project = sandbox.project().to_str().unwrap().to_owned();
     App::new(Arguments::parse_from(["recctl", "--project", &project, "--threads", "2"]).settings)
 }
 
-async fn pipeline(app: &App, delay: Duration) -> Arc<Pipeline> {
+pub async fn pipeline(app: &App, delay: Duration) -> Arc<Pipeline> {
     let pipeline = app.pipeline("daily", &BTreeMap::new()).await.unwrap();
     let default = Retries { attempts: 3, delay, max_delay: delay };
     let retries = RetryPolicy { default, ..RetryPolicy::default() };
     Arc::new(Pipeline { retries, ..Pipeline::clone(&pipeline) })
 }
 
-async fn services(app: &App, gate: &Arc<Gate>) -> Services {
+pub async fn services(app: &App, gate: &Arc<Gate>) -> Services {
     let target = app.target(Opening::Create).await.unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_recctl"));
     let trainer = target.local.as_ref().unwrap().trainer(program, 2).unwrap();
@@ -85,7 +85,7 @@ async fn services(app: &App, gate: &Arc<Gate>) -> Services {
 }
 
 /// Runs the day behind a gate.
-async fn attempt(
+pub async fn attempt(
     app: &App,
     pipeline: &Arc<Pipeline>,
     date: &str,
@@ -110,14 +110,14 @@ async fn attempt(
 
 /// What somebody outside sees of the day, without what names the run.
 #[derive(Debug, PartialEq)]
-struct Seen {
+pub struct Seen {
     tables: BTreeMap<(String, String), (u64, String)>,
     warehouse: BTreeMap<String, i64>,
     served: Vec<recctl::ports::ServingItem>,
     ledger: usize,
 }
 
-async fn seen(app: &App, sandbox: &Sandbox, pipeline: &Pipeline) -> Seen {
+pub async fn seen(app: &App, sandbox: &Sandbox, pipeline: &Pipeline) -> Seen {
     let services = services(app, &Gate::open()).await;
     let mut tables = BTreeMap::new();
     for table in services.catalog.tables().await.unwrap() {

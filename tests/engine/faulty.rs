@@ -243,6 +243,9 @@ impl StateStore for Faulty<dyn StateStore> {
     ) -> Outcome<Lease> {
         self.1.pass("state.acquire", self.0.acquire(name, holder, time, now)).await
     }
+    async fn holding(&self, name: &str, now: DateTime<Utc>) -> Outcome<Option<Holding>> {
+        self.1.pass("state.holding", self.0.holding(name, now)).await
+    }
     async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()> {
         self.1.pass("state.renew", self.0.renew(lease, time, now)).await
     }

@@ -14,26 +14,26 @@ use recctl::run::record::{LedgerRow, RunId};
 
 use crate::specs;
 
-const DATE: &str = "2026-03-08";
+pub const DATE: &str = "2026-03-08";
 
-fn day(text: &str) -> LogicalDate {
+pub fn day(text: &str) -> LogicalDate {
     text.parse().unwrap()
 }
 
-fn part(text: &str) -> Partition {
+pub fn part(text: &str) -> Partition {
     Partition::try_from(text.to_owned()).unwrap()
 }
 
-fn name(text: &str) -> Name {
+pub fn name(text: &str) -> Name {
     Name::new(text).unwrap()
 }
 
-fn pipeline() -> Pipeline {
+pub fn pipeline() -> Pipeline {
     specs::base_pipeline(&[])
 }
 
 /// Facts of a world in which the sources have one file a day, from a first day to a last.
-fn world(pipeline: &Pipeline, first: &str, last: &str) -> Facts {
+pub fn world(pipeline: &Pipeline, first: &str, last: &str) -> Facts {
     let mut facts = Facts::default();
     for (source, partition) in Demand::of(pipeline, day(DATE)).sources {
         let there = partition.date().is_none_or(|date| date >= day(first) && date <= day(last));
@@ -49,7 +49,7 @@ fn world(pipeline: &Pipeline, first: &str, last: &str) -> Facts {
 }
 
 /// The facts after a plan was carried out.
-fn done(mut facts: Facts, plan: &Plan) -> Facts {
+pub fn done(mut facts: Facts, plan: &Plan) -> Facts {
     for action in plan.actions.iter().filter(|action| action.runs()) {
         let row = LedgerRow {
             pipeline: plan.pipeline.clone(),
@@ -59,6 +59,8 @@ fn done(mut facts: Facts, plan: &Plan) -> Facts {
             run: RunId::from_text("r1"),
             done: DateTime::<Utc>::UNIX_EPOCH,
             output: serde_json::Value::Null,
+            inputs: Vec::new(),
+            mark: None,
         };
         facts.ledger.insert((action.step.clone(), action.partition), row);
     }
@@ -67,7 +69,7 @@ fn done(mut facts: Facts, plan: &Plan) -> Facts {
 }
 
 #[track_caller]
-fn planned(pipeline: &Pipeline, facts: &Facts) -> Plan {
+pub fn planned(pipeline: &Pipeline, facts: &Facts) -> Plan {
     let plan = plan(pipeline, day(DATE), facts).unwrap();
     assert_order(&plan);
     plan
@@ -84,10 +86,10 @@ fn assert_order(plan: &Plan) {
 }
 
 /// `step partition: reason` of what is done.
-fn to_do(plan: &Plan) -> Vec<String> {
+pub fn to_do(plan: &Plan) -> Vec<String> {
     let line = |action: &Action| match &action.verdict {
         Verdict::Run(reason) => Some(format!("{} {}: {reason}", action.step, action.partition)),
-        Verdict::Skip(_) => None,
+        Verdict::Skip(_) | Verdict::Adopt(_) => None,
     };
     plan.actions.iter().filter_map(line).collect()
 }

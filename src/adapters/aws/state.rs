@@ -33,7 +33,7 @@ use super::error::failure;
 use super::session::AwsSession;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::ports::{Lease, StateStore};
+use crate::ports::{Holding, Lease, StateStore};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 
@@ -339,6 +339,10 @@ impl StateStore for DynamoDbStateStore {
         now: DateTime<Utc>,
     ) -> Outcome<Lease> {
         self.take_lease(name, holder, time, now).await
+    }
+
+    async fn holding(&self, name: &str, now: DateTime<Utc>) -> Outcome<Option<Holding>> {
+        self.look_at_lease(name, now).await
     }
 
     async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()> {

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::sqlite::{Attempt, Database, Schema, from_json, to_json};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::ports::{Lease, StateStore};
+use crate::ports::{Holding, Lease, StateStore};
 use crate::run::failure::Outcome;
 use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 
@@ -282,6 +282,21 @@ impl StateStore for SqliteStateStore {
                 Ok(Lease { name, holder, fence: fence.unsigned_abs() })
             })
             .await
+    }
+
+    async fn holding(&self, name: &str, now: DateTime<Utc>) -> Outcome<Option<Holding>> {
+        let name = name.to_owned();
+        let known: Option<(Option<String>, i64)> = self
+            .database
+            .read(move |tx| {
+                let sql = "SELECT holder, until FROM leases WHERE name = ?1";
+                Ok(tx.query_row(sql, [&name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+            })
+            .await?;
+        let Some((Some(holder), until)) = known else { return Ok(None) };
+        let is_held = now.timestamp_micros() < until && !is_dead(&holder, &self.host);
+        let until = DateTime::from_timestamp_micros(until).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        Ok(is_held.then_some(Holding { holder, until }))
     }
 
     async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()> {

@@ -40,18 +40,23 @@ impl Listing<'_> {
         effects
     }
 
-    /// A publication flips what the run's queries staged for a partition, and loads the warehouse.
+    /// A publication flips what the run's queries staged for a partition, and loads the warehouse
+    /// with it and with what a run that died has flipped.
     pub(super) fn publication(&mut self, action: &Action) -> Vec<Effect> {
         let partition = action.partition;
-        let made: Vec<&Action> = self
-            .plan
-            .actions
-            .iter()
-            .filter(|it| it.kind == ActionKind::Sql && it.partition == partition && it.runs())
-            .collect();
+        let of_partition = |it: &&Action| it.kind == ActionKind::Sql && it.partition == partition;
+        let queries: Vec<&Action> = self.plan.actions.iter().filter(of_partition).collect();
         let mut published = Vec::new();
         let mut loads = Vec::new();
-        for query in made {
+        for query in queries.into_iter().filter(|query| query.runs() || query.adopts()) {
+            if let Some(StepKind::Sql(sql)) = self.kind_of(query)
+                && let Some(layout) = &sql.warehouse
+            {
+                loads.push((query.step.to_string(), layout.clone()));
+            }
+            if query.adopts() {
+                continue;
+            }
             published.push(Published {
                 table: query.step.to_string(),
                 key: partition.key(),
@@ -63,11 +68,6 @@ impl Listing<'_> {
                     key: format!("{}/{partition}", query.step),
                     has_partitions: true,
                 });
-            }
-            if let Some(StepKind::Sql(sql)) = self.kind_of(query)
-                && let Some(layout) = &sql.warehouse
-            {
-                loads.push((query.step.to_string(), layout.clone()));
             }
         }
         let mut effects = self.publish(&published);

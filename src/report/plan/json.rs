@@ -104,6 +104,7 @@ fn day(day: &Day) -> DayView<'_> {
                 Verdict::Skip(run) => {
                     ("skip", format!("unchanged since run {run}"), Some(run.as_str()))
                 }
+                Verdict::Adopt(run) => ("adopt", format!("made by run {run}, which died"), None),
             };
             ActionView {
                 step: action.step.as_str(),

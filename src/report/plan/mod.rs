@@ -95,6 +95,10 @@ fn work(day: &Day, paint: Paint) -> Vec<String> {
                 unit: unit(action),
                 reason: format!("unchanged since run {run}"),
             }),
+            Verdict::Adopt(run) => unchanged.push(PlannedUnit {
+                unit: unit(action),
+                reason: format!("made by run {run}, which died"),
+            }),
         }
     }
     if to_do.is_empty() {

@@ -94,7 +94,7 @@ fn gravity(status: Status) -> u8 {
         Status::Succeeded => 1,
         Status::Running => 2,
         Status::UpstreamFailed => 3,
-        Status::Cancelled => 4,
+        Status::Cancelled | Status::Interrupted => 4,
         Status::Failed => 5,
     }
 }

@@ -16,7 +16,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::DynamoDbStateStore;
 use super::item::{Item, build, key, text};
-use crate::ports::Lease;
+use crate::ports::{Holding, Lease};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 const LEASE: &str = "lease";
@@ -65,6 +65,20 @@ impl DynamoDbStateStore {
                 Err(Lease::held_by(name, other, until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
             }
         }
+    }
+
+    pub(super) async fn look_at_lease(
+        &self,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Outcome<Option<Holding>> {
+        let doing = format!("look at the lease of `{name}`");
+        let Some(item) = self.get(&doing, &format!("lease#{name}"), LEASE).await? else {
+            return Ok(None);
+        };
+        let until = number(&item, UNTIL).and_then(DateTime::from_timestamp_micros);
+        let held = holder(&item).zip(until).filter(|(_, until)| now < *until);
+        Ok(held.map(|(holder, until)| Holding { holder: holder.to_owned(), until }))
     }
 
     pub(super) async fn renew_lease(
