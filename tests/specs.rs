@@ -109,6 +109,18 @@ const YAML: &[Mistake] = &[
 ];
 
 const MEANING: &[Mistake] = &[
+    mistake(
+        "lookback that is no number of days",
+        PROJECT,
+        "    split: {window: 8d,",
+        "    lookback: 36h\n    split: {window: 8d,",
+    ),
+    mistake(
+        "lookback of years",
+        PROJECT,
+        "    split: {window: 8d,",
+        "    lookback: 365d\n    split: {window: 8d,",
+    ),
     mistake("unknown column type", PROJECT, "      price: double\n", "      price: float\n"),
     mistake("unknown type of a tagged column", PROJECT, "type: string?, tags", "type: text?, tags"),
     mistake("tag that is no word", PROJECT, "tags: [pii]", "tags: [\"PII!\"]"),

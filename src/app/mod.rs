@@ -25,6 +25,7 @@ use crate::pipeline::selection::{State, States};
 use crate::pipeline::step::PROJECT_FILE;
 use crate::ports::Clock;
 use crate::report::OutputMode;
+use crate::report::backfill::Teller;
 use crate::report::emf::Emf;
 use crate::report::problems::line;
 use crate::report::{Setup, choose};
@@ -105,6 +106,13 @@ impl App {
                 Arc::new(Emf::new(told, Box::new(Self::now), Box::new(std::io::stdout())))
             }
         }
+    }
+
+    /// What tells of a backfill, on standard error.
+    pub fn teller(&self) -> Teller {
+        let mut setup = Setup::new(self.mode, self.colour, Box::new(Self::now));
+        setup.quiet = self.settings.quiet;
+        Teller::new(setup)
     }
 
     /// The same with another target, or the embedded target in another folder.

@@ -17,6 +17,8 @@ pub const QUALITY: u8 = 3;
 pub const CONFLICT: u8 = 4;
 /// It may go through later.
 pub const TRANSIENT: u8 = 5;
+/// A deadline or a budget is exceeded.
+pub const EXCEEDED: u8 = 6;
 /// Interrupted; running again goes on.
 pub const INTERRUPTED: u8 = 130;
 /// Asked to end by SIGTERM, as ECS and SageMaker do; running again goes on.
@@ -30,6 +32,7 @@ pub fn code_of(kind: FailureKind) -> u8 {
         FailureKind::Conflict => CONFLICT,
         FailureKind::Transient => TRANSIENT,
         FailureKind::Cancelled => INTERRUPTED,
+        FailureKind::Exceeded => EXCEEDED,
         FailureKind::Input | FailureKind::Step | FailureKind::Exhausted | FailureKind::Internal => {
             FAILED
         }
@@ -108,6 +111,13 @@ fn first_words(text: &str) -> String {
     };
     let paragraph = words.split("\n\n").next().unwrap_or(words);
     paragraph.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Asks on standard error, without ending the line.
+pub(super) fn eprint(text: &str) {
+    use std::io::Write;
+    let mut out = std::io::stderr().lock();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
 }
 
 /// Nobody may be listening, which is no reason to fail in another way.

@@ -1,5 +1,6 @@
 //! The command line: one file per subcommand.
 
+mod backfill;
 mod completions;
 mod diff;
 mod doctor;
@@ -32,9 +33,9 @@ use clap::{Parser, Subcommand};
 
 use self::signals::ending_at_once;
 use crate::app::App;
-use crate::pipeline::interval::LogicalDate;
+use crate::pipeline::interval::{DateRange, LogicalDate};
 use crate::query::session::STACK;
-use crate::run::failure::Outcome;
+use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::settings::Settings;
 
 /// Runs declarative daily pipelines for recommendations: clean and label raw events with SQL, train
@@ -60,6 +61,7 @@ Examples:
 enum Command {
     Run(run::Args),
     Plan(plan::Args),
+    Backfill(backfill::Args),
     Validate(validate::Args),
     Sample(sample::Args),
     Recommend(recommend::Args),
@@ -101,6 +103,7 @@ pub fn main() -> ExitCode {
         Command::Iam(args) => block_on(&app, ending_at_once(iam::run(args, &app))),
         Command::Doctor(args) => block_on(&app, ending_at_once(doctor::run(args, &app))),
         Command::Run(args) => block_on(&app, run::run(args, &app)),
+        Command::Backfill(args) => block_on(&app, backfill::run(args, &app)),
         Command::Plan(args) => block_on(&app, plan::run(&args, &app)),
         Command::Validate(args) => block_on(&app, ending_at_once(validate::run(args, &app))),
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
@@ -135,15 +138,20 @@ fn block_on(app: &App, work: impl Future<Output = Ended>) -> Ended {
         .enable_all()
         .build()
         .map_err(|error| {
-            crate::run::failure::Failure::new(
-                crate::run::failure::FailureKind::Exhausted,
-                format!("cannot start threads: {error}"),
-            )
+            Failure::new(FailureKind::Exhausted, format!("cannot start threads: {error}"))
         })?;
     let ended = runtime.block_on(work);
     // What was given up may hold a thread for as long as it likes.
     runtime.shutdown_timeout(GIVEN_UP);
     ended
+}
+
+/// The days from `--from` to `--to`. Errors: `Usage` if the second comes before the first.
+fn range(from: LogicalDate, to: LogicalDate) -> Outcome<DateRange> {
+    DateRange::new(from, to).map_err(|error| {
+        let text = format!("--from {} comes after --to {}", error.first, error.last);
+        Failure::new(FailureKind::Usage, text).with_hint("both days belong to the interval")
+    })
 }
 
 /// The day that is meant: the one that was given, or yesterday.

@@ -27,6 +27,7 @@ Examples:
   recctl run daily                         for yesterday
   recctl run daily --date 2026-03-01       for a day
   recctl run daily --force                 do the day's work again
+  recctl run daily --date 2026-02-01 --serve     show an older day's lists again
   recctl run daily --select +interactions  make a table and what it is made from
   recctl run daily --exclude kind:load     all but what is served
   recctl run daily --dry-run               only list what would be done")]
@@ -106,7 +107,8 @@ async fn find(args: &Args, app: &App) -> Outcome<Subject> {
 
 async fn plan_of(args: &Args, subject: &Subject) -> Outcome<Plan> {
     let Subject { pipeline, target, date } = subject;
-    let facts = gather(&target.services, pipeline, &[*date], args.subject.force).await?;
+    let mut facts = gather(&target.services, pipeline, &[*date], args.subject.force).await?;
+    facts.serve = args.subject.serve;
     crate::plan::plan(pipeline, *date, &facts)
 }
 
@@ -127,9 +129,11 @@ async fn attempt(
     let id = RunId::new(&pipeline.name, plan.date, services.clock.now(), rand::random());
     let options = RunOptions {
         parallel: usize::from(args.parallel),
+        places: None,
         target: app.settings.target.clone(),
         holder: App::holder(),
         forced: args.subject.force,
+        serve: args.subject.serve,
         stop_timeout: Duration::from_secs(u64::from(app.settings.stop_timeout)),
     };
     let events = Arc::clone(events);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -111,10 +112,23 @@ impl<'a> Dispatcher<'a> {
         };
         let mut overdue = std::pin::pin!(overdue);
         let mut tasks: JoinSet<(usize, f64, Outcome<StepReport>)> = JoinSet::new();
+        let mut spare = None;
         loop {
             self.fail_downstream().await?;
+            let mut no_place = false;
             while tasks.len() < parallel && !cancel.is_cancelled() {
                 let Some(index) = self.next_ready() else { break };
+                let place = match spare.take() {
+                    Some(place) => Some(place),
+                    None => match options.places.clone().map(Semaphore::try_acquire_owned) {
+                        None => None,
+                        Some(Ok(place)) => Some(place),
+                        Some(Err(_)) => {
+                            no_place = true;
+                            break;
+                        }
+                    },
+                };
                 self.states[index] = State::Running;
                 let action = self.plan.actions[index].clone();
                 self.events.emit(RunEvent::StepStarted { unit: unit_of(&action) });
@@ -122,11 +136,14 @@ impl<'a> Dispatcher<'a> {
                 tasks.spawn(async move {
                     let clock = std::time::Instant::now();
                     let outcome = performer.perform(&action).await;
+                    drop(place);
                     (index, clock.elapsed().as_secs_f64(), outcome)
                 });
             }
+            // What nothing here can use is another run's.
+            spare = None;
             let pause = self.shortest_pause();
-            if tasks.is_empty() && (pause.is_none() || cancel.is_cancelled()) {
+            if tasks.is_empty() && ((pause.is_none() && !no_place) || cancel.is_cancelled()) {
                 return self.end_pauses().await;
             }
             tokio::select! {
@@ -143,6 +160,7 @@ impl<'a> Dispatcher<'a> {
                 },
                 () = &mut overdue => return self.give_up(options.stop_timeout).await,
                 () = cancel.cancelled(), if tasks.is_empty() => {}
+                place = place_of(options.places.as_ref()), if no_place => spare = place,
                 () = sleep_until(pause), if tasks.len() < parallel && !cancel.is_cancelled() => {}
             }
         }
@@ -307,6 +325,14 @@ impl<'a> Dispatcher<'a> {
         });
         self.units.push(FinishedUnit { unit, status, seconds, report });
         Ok(())
+    }
+}
+
+/// Waits for a place among those of several runs; for ever where there are none to wait for.
+async fn place_of(places: Option<&Arc<Semaphore>>) -> Option<OwnedSemaphorePermit> {
+    match places {
+        Some(places) => Arc::clone(places).acquire_owned().await.ok(),
+        None => std::future::pending().await,
     }
 }
 

@@ -17,7 +17,7 @@ use crate::query::lake::Lake;
 use crate::run::failure::Outcome;
 use crate::run::record::{LedgerRow, ModelRecord, RunKind, RunRecord, Status, StepRecord};
 use crate::steps::context::Services;
-use crate::steps::load::Loaded;
+use crate::steps::load::{Loaded, day_shown};
 use crate::steps::registry_group;
 
 /// Runs, of whatever pipeline, among which the last of one are looked for.
@@ -70,8 +70,37 @@ pub async fn gather(
             }
         }
     }
+    facts.served_days = served_days(services, pipeline, dates, &facts.ledger).await?;
     find_outputs(services, pipeline, dates, &demand, &mut facts).await?;
     Ok(facts)
+}
+
+/// The day whose lists each served table shows. Nobody is asked where no day after those that are
+/// planned was ever loaded.
+async fn served_days(
+    services: &Services,
+    pipeline: &Pipeline,
+    dates: &[LogicalDate],
+    ledger: &BTreeMap<Key, LedgerRow>,
+) -> Outcome<BTreeMap<String, LogicalDate>> {
+    let mut days = BTreeMap::new();
+    for step in &pipeline.steps {
+        let StepKind::Load(load) = &step.kind else { continue };
+        let table = load.table.as_str();
+        let loads = |name: &Name| {
+            let kind = pipeline.step(name.as_str()).map(|step| &step.kind);
+            matches!(kind, Some(StepKind::Load(other)) if other.table == load.table)
+        };
+        let rows: Vec<&LedgerRow> = ledger.values().filter(|row| loads(&row.step)).collect();
+        let newest = rows.iter().filter_map(|row| row.partition.date()).max();
+        if newest <= dates.iter().min().copied() {
+            continue;
+        }
+        let generations = services.serving.generations(table).await?;
+        let shown = day_shown(table, &generations, rows);
+        days.extend(shown.map(|shown| (table.to_owned(), shown)));
+    }
+    Ok(days)
 }
 
 /// The records of the steps of a pipeline's last runs that succeeded, at most so many runs.

@@ -1,5 +1,6 @@
 //! Makes a plan happen: each action once all that it needs is done, a few at a time.
 
+pub mod backfill;
 pub mod definition;
 mod dispatch;
 mod facts;
@@ -10,12 +11,13 @@ mod perform;
 mod states;
 
 pub use facts::{gather, history, standing};
-pub use states::states;
+pub use states::{states, unfinished};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use self::dispatch::{Dispatched, Dispatcher};
@@ -37,12 +39,17 @@ use crate::steps::context::Services;
 pub struct RunOptions {
     /// Queries that run at once; each uses all query threads.
     pub parallel: usize,
+    /// Places for queries and other work of several runs, of which each action takes one while it
+    /// is under way; `None` where the run is alone.
+    pub places: Option<Arc<Semaphore>>,
     /// Name of the target, for people.
     pub target: String,
     /// Who holds the lease.
     pub holder: String,
     /// Whether the logical date's work is done again.
     pub forced: bool,
+    /// Whether lists may take the place of a newer day's.
+    pub serve: bool,
     /// How long what is under way may take to end once the run was asked to stop; then it is given
     /// up.
     pub stop_timeout: Duration,
@@ -157,7 +164,7 @@ impl Run {
             Arc::clone(&services),
             Arc::clone(&pipeline),
             &plan,
-            Identity { run: id.clone(), lease, forced: options.forced },
+            Identity { run: id.clone(), lease, forced: options.forced, serve: options.serve },
             Arc::clone(&events),
             cancel.clone(),
         );

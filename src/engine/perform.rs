@@ -27,6 +27,8 @@ pub(super) struct Identity {
     pub(super) lease: Lease,
     /// Whether work is done again although nothing changed.
     pub(super) forced: bool,
+    /// Whether lists may take the place of a newer day's.
+    pub(super) serve: bool,
 }
 
 pub(super) struct Performer {
@@ -126,6 +128,7 @@ impl Performer {
             unit: unit_of(action),
             fingerprint: action.fingerprint.digest(),
             forced: self.identity.forced,
+            serve: self.identity.serve,
             made: Arc::clone(&self.made),
             events: Arc::clone(&self.events),
             cancel: self.cancel.clone(),

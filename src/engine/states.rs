@@ -45,6 +45,20 @@ pub async fn states(
     Ok(states)
 }
 
+/// The days of a pipeline whose last run did not end well, among the last runs of all.
+pub async fn unfinished(services: &Services, pipeline: &Name) -> Outcome<BTreeSet<LogicalDate>> {
+    let mut last: BTreeMap<LogicalDate, Status> = BTreeMap::new();
+    let runs = services.state.runs(RUNS).await?;
+    for run in runs.into_iter().filter(|run| run.pipeline == *pipeline) {
+        last.entry(run.date).or_insert(run.status);
+    }
+    let unfinished = |status: &Status| match status {
+        Status::Succeeded | Status::Unchanged => false,
+        Status::Running | Status::Failed | Status::UpstreamFailed | Status::Cancelled => true,
+    };
+    Ok(last.into_iter().filter(|(_, status)| unfinished(status)).map(|(date, _)| date).collect())
+}
+
 /// The steps that a run had to do and did not finish.
 fn failed(run: &RunRecord, records: &[StepRecord]) -> BTreeSet<Name> {
     let is_done = |record: &StepRecord| match record.status {

@@ -30,6 +30,8 @@ pub struct Pipeline {
     pub definition: Arc<Definition>,
     /// When failed steps are tried again.
     pub retries: RetryPolicy,
+    /// Days before the logical date whose tables a run looks at again, for files that came late.
+    pub lookback: u32,
 }
 
 /// The days that training reads, split by time, oldest first: training, validation, test.

@@ -77,6 +77,64 @@ impl FromStr for LogicalDate {
     }
 }
 
+/// Days from a first to a last, both of which belong to it; there is at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct DateRange {
+    first: LogicalDate,
+    last: LogicalDate,
+}
+
+/// Says that a range would end before it begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{first} comes after {last}")]
+pub struct ReversedRange {
+    /// The day that was to be the first.
+    pub first: LogicalDate,
+    /// The day that was to be the last.
+    pub last: LogicalDate,
+}
+
+impl DateRange {
+    /// The days from `first` to `last`.
+    pub fn new(first: LogicalDate, last: LogicalDate) -> Result<Self, ReversedRange> {
+        if first <= last { Ok(Self { first, last }) } else { Err(ReversedRange { first, last }) }
+    }
+
+    /// The first day.
+    pub fn first(self) -> LogicalDate {
+        self.first
+    }
+
+    /// The last day.
+    pub fn last(self) -> LogicalDate {
+        self.last
+    }
+
+    /// The number of days.
+    #[expect(clippy::len_without_is_empty, reason = "a range has at least one day")]
+    pub fn len(self) -> u32 {
+        let days = self.last.0.signed_duration_since(self.first.0).num_days();
+        u32::try_from(days).map_or(u32::MAX, |days| days.saturating_add(1))
+    }
+
+    /// The days, oldest first.
+    pub fn days(self) -> impl DoubleEndedIterator<Item = LogicalDate> {
+        (0..self.len()).map(move |offset| self.first.plus(offset))
+    }
+
+    /// Whether a day belongs to it.
+    pub fn contains(self, day: LogicalDate) -> bool {
+        (self.first..=self.last).contains(&day)
+    }
+}
+
+impl fmt::Display for DateRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { first, last } = self;
+        if first == last { first.fmt(f) } else { write!(f, "{first} … {last}") }
+    }
+}
+
 /// A half-open span of time: `start` is in it, `end` is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DataInterval {
@@ -171,6 +229,84 @@ mod tests {
         let days: Vec<String> = date.window(3).map(|d| d.to_string()).collect();
         assert_eq!(days, ["2024-02-28", "2024-02-29", "2024-03-01"]);
         assert_eq!((date.interval().end - date.interval().start).num_hours(), 24);
+    }
+
+    /// Days by chance, the same ones each time, over a thousand years: leap years, and those of
+    /// centuries that are none, are among them.
+    fn some_days(number: usize) -> Vec<(LogicalDate, u32)> {
+        use rand::{RngExt, SeedableRng};
+        let mut random = rand::rngs::StdRng::seed_from_u64(7);
+        let first: LogicalDate = "1600-01-01".parse().unwrap();
+        let draw = |_| (first.plus(random.random_range(0..365_000)), random.random_range(0..5_000));
+        (0..number).map(draw).collect()
+    }
+
+    #[test]
+    fn days_there_and_back() {
+        for (day, count) in some_days(5_000) {
+            assert_eq!(day.plus(count).minus(count), day);
+            assert_eq!(day.to_string().parse(), Ok(day));
+            let later = day.plus(count);
+            assert_eq!(later.days_since_epoch() - day.days_since_epoch(), count as i32);
+            assert_eq!(day.cmp(&later), 0.cmp(&count), "{day} {later}");
+        }
+    }
+
+    #[test]
+    fn intervals_follow_each_other_without_a_gap() {
+        for (day, _) in some_days(5_000) {
+            let (own, next) = (day.interval(), day.plus(1).interval());
+            assert_eq!(own.end, next.start);
+            assert_eq!((own.end - own.start).num_seconds(), 86_400);
+            assert_eq!(own.start.date_naive(), day.day());
+        }
+    }
+
+    #[test]
+    fn a_window_is_the_range_that_ends_with_the_day() {
+        for (day, count) in some_days(300) {
+            let window: Vec<LogicalDate> = day.window(count + 1).collect();
+            let range = DateRange::new(day.minus(count), day).unwrap();
+            assert_eq!(window, range.days().collect::<Vec<_>>());
+            assert_eq!(range.len() as usize, window.len());
+            assert!(window.windows(2).all(|pair| pair[0].plus(1) == pair[1]));
+            let newest_first: Vec<LogicalDate> = range.days().rev().collect();
+            assert!(newest_first.iter().eq(window.iter().rev()));
+            assert!(range.contains(day) && range.contains(range.first()));
+            assert!(!range.contains(day.plus(1)) && !range.contains(range.first().minus(1)));
+            let same = DateRange::new(day, range.first());
+            assert_eq!(same.is_ok(), count == 0, "both orders are one only for a day alone");
+        }
+    }
+
+    #[test]
+    fn a_month_has_its_days() {
+        use chrono::Datelike;
+        let mut year = some_days(400).into_iter().map(|(day, _)| day.day().year());
+        for year in year.by_ref() {
+            let is_leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+            let day = |month: i32| -> LogicalDate {
+                let (year, month) = (year + (month - 1) / 12, (month - 1) % 12 + 1);
+                format!("{year:04}-{month:02}-01").parse().unwrap()
+            };
+            for month in 1..=12 {
+                let range = DateRange::new(day(month), day(month + 1).minus(1)).unwrap();
+                let expected = match month {
+                    2 if is_leap => 29,
+                    2 => 28,
+                    4 | 6 | 9 | 11 => 30,
+                    _ => 31,
+                };
+                assert_eq!(range.len(), expected, "{range}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_calendar_has_ends() {
+        let last = LogicalDate::new(NaiveDate::MAX);
+        assert_eq!(last.plus(3), last);
+        assert_eq!(DateRange::new(last, last).unwrap().days().count(), 1);
     }
 
     #[test]

@@ -100,6 +100,11 @@ impl Facts {
             self.note(pipeline, step, action.partition, fingerprint, plan.date);
         }
         for step in &pipeline.steps {
+            if let StepKind::Load(load) = &step.kind
+                && plan.actions.iter().any(|action| action.step == step.name && action.runs())
+            {
+                self.served_days.insert(load.table.to_string(), plan.date);
+            }
             if matches!(step.kind, StepKind::Select(_)) {
                 // Which model it will be is not known, only that there will be one.
                 let next = (step.name.clone(), plan.date.plus(1));

@@ -17,12 +17,20 @@ pub struct Demand {
 }
 
 impl Demand {
-    /// What a run for `date` needs: each step for that day, and for each of those what it reads.
+    /// What a run for `date` needs: each step for that day, tables for the days that are looked back
+    /// at too, and for each of those what it reads.
     pub fn of(pipeline: &Pipeline, date: LogicalDate) -> Self {
+        Self::looking_back(pipeline, date, pipeline.lookback)
+    }
+
+    /// The same with another number of days before `date` that are looked at again.
+    pub(super) fn looking_back(pipeline: &Pipeline, date: LogicalDate, days: u32) -> Self {
         let mut demand = Self::default();
         for step in &pipeline.steps {
             if let StepKind::Sql(_) = step.kind {
-                demand.tables.insert((step.name.clone(), own_partition(step, date)));
+                let own = date.window(days.saturating_add(1));
+                let own = own.map(|day| (step.name.clone(), own_partition(step, day)));
+                demand.tables.extend(own);
             }
         }
         // Steps stand after what they need, so one pass from the end finds all.

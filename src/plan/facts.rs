@@ -24,6 +24,10 @@ pub struct Facts {
     pub champions: BTreeMap<(Name, LogicalDate), String>,
     /// Do the work of the logical date again even if it is unchanged.
     pub force: bool,
+    /// The day whose lists a served table shows, where that is known; by table.
+    pub served_days: BTreeMap<String, LogicalDate>,
+    /// Whether lists may take the place of a newer day's.
+    pub serve: bool,
     /// What there is at the target; absent if nobody looked.
     pub there: Option<Standing>,
     /// The sample that a run makes first, if it does.

@@ -3,12 +3,14 @@
 //! `recctl plan` shows a plan and `recctl run` carries it out; both see the same value.
 
 mod assume;
+pub mod backfill;
 pub mod changes;
 pub mod demand;
 pub mod effects;
 mod facts;
 mod fingerprints;
 pub mod forecast;
+mod late;
 pub mod ledger;
 pub mod permissions;
 pub mod policy;
@@ -192,11 +194,13 @@ fn draft(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan>
         fingerprints: Fingerprints::new(pipeline, date, facts),
         actions: Vec::new(),
         positions: BTreeMap::new(),
+        late: BTreeSet::new(),
     };
     planner.tables()?;
-    planner.others()?;
-    let mut notices = gaps(pipeline, date, &demand, &with_input);
+    let mut notices = gaps(pipeline, date, &with_input);
     notices.extend(unselected::notices(pipeline, &demand, facts));
+    notices.extend(late::notice(&planner.late));
+    notices.extend(planner.others()?);
     Ok(Plan { pipeline: pipeline.name.clone(), date, actions: planner.actions, notices })
 }
 
@@ -246,14 +250,16 @@ fn refuse_empty(
 fn gaps(
     pipeline: &Pipeline,
     date: LogicalDate,
-    demand: &Demand,
     with_input: &BTreeSet<(Name, Partition)>,
 ) -> Vec<String> {
+    // A day that is only looked back at need not be there.
+    let demand = Demand::looking_back(pipeline, date, 0);
     let days = |of: &BTreeSet<(Name, Partition)>| -> BTreeSet<LogicalDate> {
         let made = of.iter().filter(|(table, _)| !pipeline.is_unselected(table));
         made.filter_map(|(_, partition)| partition.date()).filter(|day| *day <= date).collect()
     };
-    let (wanted, found) = (days(&demand.tables), days(with_input));
+    let wanted = days(&demand.tables);
+    let found: BTreeSet<LogicalDate> = days(with_input).intersection(&wanted).copied().collect();
     let Some(first) = found.first().copied() else { return Vec::new() };
     let mut notices = Vec::new();
     let missing: Vec<String> = wanted
@@ -285,6 +291,8 @@ struct Planner<'a> {
     fingerprints: Fingerprints<'a>,
     actions: Vec<Action>,
     positions: BTreeMap<(Name, Partition), usize>,
+    /// Sources whose files of an earlier day changed after a table was made from them.
+    late: BTreeSet<(String, LogicalDate)>,
 }
 
 impl Planner<'_> {
@@ -349,8 +357,9 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// What comes after the tables, for the logical date.
-    fn others(&mut self) -> Outcome<()> {
+    /// What comes after the tables, for the logical date. Returns what a person should know.
+    fn others(&mut self) -> Outcome<Vec<String>> {
+        let mut notices = Vec::new();
         for step in &self.pipeline.steps {
             let kind = match &step.kind {
                 StepKind::Sql(_) => continue,
@@ -360,9 +369,27 @@ impl Planner<'_> {
                 StepKind::Score(_) => ActionKind::Score,
                 StepKind::Load(_) => ActionKind::Load,
             };
-            self.add(step, kind, Partition::Day(self.date))?;
+            let index = self.add(step, kind, Partition::Day(self.date))?;
+            if let StepKind::Load(load) = &step.kind
+                && let Some(shown) = self.newer_day_shown_by(load.table.as_str())
+                && self.actions[index].runs()
+            {
+                self.positions.remove(&(step.name.clone(), Partition::Day(self.date)));
+                self.actions.truncate(index);
+                let (name, table, date) = (&step.name, &load.table, self.date);
+                notices.push(format!(
+                    "`{name}` is left out: `{table}` shows the lists of {shown}, and those of {date} are older; `--serve` loads them all the same"
+                ));
+            }
         }
-        Ok(())
+        Ok(notices)
+    }
+
+    /// The day whose lists a served table shows, if it is after the logical date and must not be
+    /// replaced by it.
+    fn newer_day_shown_by(&self, table: &str) -> Option<LogicalDate> {
+        let shown = self.facts.served_days.get(table).copied();
+        shown.filter(|shown| !self.facts.serve && *shown > self.date)
     }
 
     fn add(&mut self, step: &Step, kind: ActionKind, partition: Partition) -> Outcome<usize> {
@@ -428,7 +455,10 @@ impl Planner<'_> {
             }
             (Some(row), None) => match fingerprint.first_difference(&row.fingerprint) {
                 None => Verdict::Skip(row.run.clone()),
-                Some(component) => Verdict::Run(format!("changed: {component}")),
+                Some(component) => {
+                    self.late.extend(late::of(component, partition, self.date));
+                    Verdict::Run(format!("changed: {component}"))
+                }
             },
         };
         let index = self.actions.len();

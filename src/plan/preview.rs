@@ -174,30 +174,14 @@ pub fn multiplied(
     Ok((Days::Multiplied { first, next, days, last }, Vec::new(), sum))
 }
 
-/// Plans a day and lists what follows.
-fn one_day(
+/// Plans a day and lists what follows. Errors: as of [`plan`].
+pub fn one_day(
     pipeline: &Pipeline,
     date: LogicalDate,
     facts: &Facts,
     known: &Known<'_>,
 ) -> Outcome<Day> {
-    let plan = plan(pipeline, date, facts)?;
-    let Known { target, forecast, prices, threads } = known;
-    let grounds = Grounds { pipeline, target, facts, forecast, threads: *threads };
-    let effects = effects(&plan, &grounds);
-    let guesses = forecast.of(pipeline, &plan, facts);
-    let wall = Guess::wall(&plan, &guesses);
-    let calls = totals(effects.all(), target);
-    let cost = match target {
-        Target::Local => None,
-        Target::Aws(target) => Some(prices.cost(&Bill {
-            target,
-            effects: effects.all().collect(),
-            calls: &calls,
-            load_seconds: load_seconds(&plan, &effects, &guesses),
-        })),
-    };
-    Ok(Day { plan, effects, guesses, wall, calls, cost })
+    Ok(Day::of(pipeline, plan(pipeline, date, facts)?, facts, known))
 }
 
 /// Seconds of the publications that load the warehouse, if all of them are known.
@@ -210,6 +194,26 @@ fn load_seconds(plan: &Plan, effects: &Effects, guesses: &[Guess]) -> Option<f64
 }
 
 impl Day {
+    /// What follows from a plan.
+    pub fn of(pipeline: &Pipeline, plan: Plan, facts: &Facts, known: &Known<'_>) -> Self {
+        let Known { target, forecast, prices, threads } = known;
+        let grounds = Grounds { pipeline, target, facts, forecast, threads: *threads };
+        let effects = effects(&plan, &grounds);
+        let guesses = forecast.of(pipeline, &plan, facts);
+        let wall = Guess::wall(&plan, &guesses);
+        let calls = totals(effects.all(), target);
+        let cost = match target {
+            Target::Local => None,
+            Target::Aws(target) => Some(prices.cost(&Bill {
+                target,
+                effects: effects.all().collect(),
+                calls: &calls,
+                load_seconds: load_seconds(&plan, &effects, &guesses),
+            })),
+        };
+        Self { plan, effects, guesses, wall, calls, cost }
+    }
+
     /// Actions that are done, with their effects and guesses.
     pub fn to_do(&self) -> impl Iterator<Item = (&Action, &[Effect], &Guess)> {
         let all = self.plan.actions.iter().zip(&self.effects.actions).zip(&self.guesses);
@@ -253,7 +257,8 @@ pub fn ranges(mut days: Vec<LogicalDate>) -> Vec<(LogicalDate, LogicalDate)> {
 }
 
 impl Sum {
-    fn add(&mut self, day: &Day, times: u64) {
+    /// Adds a day so many times.
+    pub fn add(&mut self, day: &Day, times: u64) {
         let done = day.to_do().count() as u64;
         self.to_do += done * times;
         self.unchanged += (day.plan.actions.len() as u64 - done) * times;

@@ -49,7 +49,7 @@ impl EventSink for JsonLines {
 }
 
 /// How loud an event is.
-fn level(event: &RunEvent) -> Level {
+pub(super) fn level(event: &RunEvent) -> Level {
     match event {
         RunEvent::SampleProgressed { .. }
         | RunEvent::StepStarted { .. }

@@ -3,6 +3,7 @@
 //! Talk goes to standard error; standard output is left to data, which metrics are. All modes are
 //! made from the same events, so that no mode knows more than another.
 
+pub mod backfill;
 pub mod changes;
 pub mod diff;
 pub mod emf;

@@ -202,3 +202,77 @@ pub trait EventSink: Send + Sync {
     /// Takes one event.
     fn emit(&self, event: RunEvent);
 }
+
+/// Something that happened in a backfill, beside what happens in its runs.
+#[derive(Debug, Clone, Serialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum BackfillEvent {
+    /// The backfill begins.
+    BackfillStarted {
+        /// Pipeline.
+        pipeline: String,
+        /// Target.
+        target: String,
+        /// The first day.
+        from: LogicalDate,
+        /// The last day.
+        to: LogicalDate,
+        /// Days with something to do.
+        days: u64,
+        /// Days with nothing to do.
+        done: u64,
+        /// Runs.
+        runs: u64,
+        /// Units of all runs, at most.
+        units: u64,
+    },
+    /// A run of the backfill ended, or was not begun.
+    BackfillRunEnded {
+        /// The day.
+        date: LogicalDate,
+        /// Run, if it began.
+        run: Option<RunId>,
+        /// How.
+        status: Status,
+        /// Seconds.
+        seconds: f64,
+        /// Units that were done.
+        units: u64,
+        /// Why it failed.
+        failure: Option<Failure>,
+        /// Runs that are left.
+        left: u64,
+    },
+    /// The backfill ended.
+    BackfillFinished {
+        /// How.
+        status: Status,
+        /// The kind of its first failure.
+        kind: Option<FailureKind>,
+        /// Seconds.
+        seconds: f64,
+        /// Days of which all is done now, those that were done before among them.
+        done: Vec<LogicalDate>,
+        /// Days whose run failed.
+        failed: Vec<LogicalDate>,
+        /// Days that were not begun, or not brought to an end.
+        left: Vec<LogicalDate>,
+        /// What was probably spent, where something is paid for.
+        spent: Option<f64>,
+        /// Why it ended before its time.
+        failure: Option<Failure>,
+        /// The command that goes on, if something is left.
+        again: Option<String>,
+        /// The exit code of the process.
+        exit_code: u8,
+    },
+}
+
+/// Receives what happens in a backfill.
+pub trait BackfillSink: Send + Sync {
+    /// Takes an event of the backfill itself.
+    fn tell(&self, event: BackfillEvent);
+
+    /// A receiver of the events of one of its runs.
+    fn of_run(&self, date: LogicalDate) -> std::sync::Arc<dyn EventSink>;
+}

@@ -30,6 +30,8 @@ pub enum FailureKind {
     Exhausted,
     /// A person or the system asked to stop.
     Cancelled,
+    /// A deadline or a budget that was given is exceeded.
+    Exceeded,
     /// A defect of recctl's own.
     Internal,
 }
@@ -48,6 +50,7 @@ impl FailureKind {
             Self::Transient => "transient",
             Self::Exhausted => "exhausted",
             Self::Cancelled => "cancelled",
+            Self::Exceeded => "exceeded",
             Self::Internal => "internal",
         }
     }
@@ -65,6 +68,7 @@ impl FailureKind {
             | Self::Conflict
             | Self::Exhausted
             | Self::Cancelled
+            | Self::Exceeded
             | Self::Internal => false,
         }
     }

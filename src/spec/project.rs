@@ -127,6 +127,11 @@ pub struct PipelineSpec {
     /// When failed steps are tried again.
     #[serde(default)]
     pub retries: Option<RetriesSpec>,
+    /// Days before its own whose tables a run looks at again (`3d`), for files that came late; none
+    /// if not said.
+    #[serde(default)]
+    #[schemars(extend("pattern" = schema::DAYS))]
+    pub lookback: Option<Spanned<String>>,
     /// Steps by name.
     #[schemars(extend("propertyNames" = schema::names()))]
     pub steps: Entries<Spanned<StepSpec>>,

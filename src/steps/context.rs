@@ -147,6 +147,8 @@ pub struct StepContext {
     pub fingerprint: String,
     /// Whether the work is done again although nothing changed.
     pub forced: bool,
+    /// Whether lists may take the place of a newer day's.
+    pub serve: bool,
     /// What the run has made so far.
     pub made: Arc<Made>,
     /// Receives events.

@@ -12,15 +12,15 @@ use super::context::StepContext;
 use super::score::Scored;
 use super::train::to_value;
 use crate::pipeline::fingerprint::digest;
-use crate::pipeline::interval::Partition;
+use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::LoadStep;
-use crate::ports::{RecommendedItem, ServingItem};
+use crate::ports::{GenerationEntry, RecommendedItem, ServingItem};
 use crate::query::scan;
 use crate::query::session::failure_of;
 use crate::run::event::Progress;
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::StepReport;
+use crate::run::record::{LedgerRow, StepReport};
 
 /// Items that are put at once.
 const ITEMS_PER_CALL: usize = 2_000;
@@ -36,6 +36,46 @@ pub struct Loaded {
     pub items: u64,
 }
 
+/// The day whose lists a served table shows, as the rows of a pipeline's ledger that are of steps
+/// which load that table tell; `None` if it shows none. Where none of them made what is shown, the
+/// newest day that was loaded is taken, so that it is not taken for older than it may be.
+pub fn day_shown<'a>(
+    table: &str,
+    generations: &[GenerationEntry],
+    ledger: impl IntoIterator<Item = &'a LedgerRow>,
+) -> Option<LogicalDate> {
+    let visible = generations.iter().find(|generation| generation.visible)?;
+    let mut loaded: Vec<(LogicalDate, bool)> = Vec::new();
+    for row in ledger {
+        let made = serde_json::from_value::<Loaded>(row.output.clone()).ok();
+        if let (Some(made), Some(date)) = (made, row.partition.date())
+            && made.table == table
+        {
+            loaded.push((date, made.generation == visible.generation));
+        }
+    }
+    let shown = loaded.iter().filter(|(_, is_shown)| *is_shown).map(|(date, _)| *date).max();
+    shown.or(loaded.iter().map(|(date, _)| *date).max())
+}
+
+/// Makes a whole generation visible.
+///
+/// Errors: `Conflict` if a run of a newer day has loaded meanwhile, unless older lists are asked for.
+async fn show(context: &StepContext, table: &str, generation: &str, items: u64) -> Outcome<()> {
+    let services = &context.services;
+    if !context.serve {
+        let generations = services.serving.generations(table).await?;
+        let ledger = services.state.ledger(&context.pipeline.name).await?;
+        if let Some(shown) = day_shown(table, &generations, &ledger).filter(|it| *it > context.date)
+        {
+            let text = format!("`{table}` shows the lists of {shown} meanwhile, which are newer");
+            return Err(Failure::new(FailureKind::Conflict, text)
+                .with_hint("`--serve` loads these all the same"));
+        }
+    }
+    services.serving.seal_and_flip(table, generation, items).await
+}
+
 /// Loads the lists of a scoring step and flips the pointer.
 pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcome<StepReport> {
     let scored: Scored = context.made.output(&step.from)?;
@@ -48,7 +88,7 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
     // The same lists were loaded whole before: by an attempt whose end was not written down, or for
     // a definition that is in force again.
     if let Some(whole) = of_work.iter().filter(|one| one.sealed).max_by_key(|one| &one.generation) {
-        serving.seal_and_flip(table, &whole.generation, whole.items).await?;
+        show(context, table, &whole.generation, whole.items).await?;
         let note = format!("`{table}` has these lists already, visible now");
         return finish(context, name, step, &whole.generation, (0, whole.items), note).await;
     }
@@ -84,7 +124,7 @@ pub async fn load(context: &StepContext, name: &Name, step: &LoadStep) -> Outcom
             .await?;
     }
     let (items, rows) = (loader.items, loader.rows);
-    serving.seal_and_flip(table, &generation, items).await?;
+    show(context, table, &generation, items).await?;
     let note = format!("lists into `{table}`, visible now");
     finish(context, name, step, &generation, (rows, items), note).await
 }

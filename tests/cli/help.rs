@@ -2,10 +2,11 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 23] = [
+const COMMANDS: [&[&str]; 24] = [
     &[],
     &["run"],
     &["plan"],
+    &["backfill"],
     &["validate"],
     &["sample"],
     &["recommend"],

@@ -3,6 +3,7 @@
 mod accidents;
 mod accounting;
 mod against;
+mod backfill;
 mod changes;
 mod chaos;
 mod diff;

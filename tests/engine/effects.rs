@@ -20,7 +20,7 @@ use crate::aws::doctor::matches;
 const DATE: &str = "2026-03-08";
 
 /// The repository's own pipeline and its target on AWS.
-fn daily(edits: &[(&str, &str)]) -> (Pipeline, AwsTarget) {
+pub fn daily(edits: &[(&str, &str)]) -> (Pipeline, AwsTarget) {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let read = |path: &str| {
         let mut text = std::fs::read_to_string(root.join(path))?;

@@ -102,6 +102,8 @@ pub async fn attempt(
         target: "local".to_owned(),
         holder: App::holder(),
         forced: false,
+        serve: false,
+        places: None,
         stop_timeout: Duration::from_secs(5),
     };
     let events = Arc::clone(heard) as Arc<dyn EventSink>;
@@ -262,6 +264,8 @@ async fn a_run_that_is_stopped_waits_for_no_retry() {
         target: "local".to_owned(),
         holder: App::holder(),
         forced: false,
+        serve: false,
+        places: None,
         stop_timeout: Duration::from_secs(5),
     };
     let stop = CancellationToken::new();

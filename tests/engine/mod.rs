@@ -1,6 +1,7 @@
 //! Pieces that the daily run stands on, each by itself.
 
 mod adoption;
+mod backfill;
 mod changes;
 mod effects;
 mod faults;

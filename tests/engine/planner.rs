@@ -437,3 +437,72 @@ fn what_changed_and_what_is_stale() {
     facts.lost.insert((name("clean"), part("2026-03-04")));
     assert_eq!(told(&base, &facts), ("weekly".to_owned(), "clean weekly".to_owned()));
 }
+
+#[test]
+fn late_files_are_picked_up_by_looking_back() {
+    // Nothing is trained, so that no window looks at the days before.
+    let tables =
+        |edits: &[(&str, &str)]| only(&specs::base_pipeline(edits), "clean labels catalogue");
+    let lookback = [("    split: {window: 8d,", "    lookback: 3d\n    split: {window: 8d,")];
+    let (without, with) = (tables(&[]), tables(&lookback));
+    assert_eq!((without.lookback, with.lookback), (0, 3));
+    let facts = world(&pipeline(), "2026-03-01", DATE);
+    let window = done(facts.clone(), &planned(&pipeline(), &facts));
+    assert_eq!(to_do(&planned(&with, &window)), Vec::<String>::new());
+    for (late, expected) in [("2026-03-05", true), ("2026-03-04", false)] {
+        let mut facts = window.clone();
+        facts.listings.get_mut(&(name("events"), part(late))).unwrap().version = "v2".to_owned();
+        assert_eq!(to_do(&planned(&without, &facts)), Vec::<String>::new());
+        let plan = planned(&with, &facts);
+        if !expected {
+            assert_eq!(to_do(&plan), Vec::<String>::new(), "{late} is before the days looked at");
+            continue;
+        }
+        assert_eq!(
+            to_do(&plan),
+            [
+                "clean 2026-03-05: changed: files of `events` 2026-03-05",
+                "labels 2026-03-05: changed: table `clean`",
+                "publish 2026-03-05: tables were made",
+            ]
+        );
+        insta::assert_snapshot!(plan.notices.join("\n"), @"late files of `events` for 2026-03-05: made again, with what is made from it");
+    }
+    // A day that has no input is no gap where nobody is trained on it.
+    let mut facts = window;
+    facts.listings.get_mut(&(name("events"), part("2026-03-07"))).unwrap().files = 0;
+    let plan = planned(&with, &facts);
+    assert_eq!((to_do(&plan), plan.notices), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn an_older_days_lists_are_left_out() {
+    let pipeline = pipeline();
+    let mut facts = world(&pipeline, "2026-03-01", DATE);
+    let served = |facts: &Facts| {
+        let plan = planned(&pipeline, facts);
+        let loads = plan.actions.iter().any(|action| action.kind == ActionKind::Load);
+        (loads, plan.notices)
+    };
+    let table = {
+        let load = pipeline.step("serve").unwrap();
+        let recctl::pipeline::step::StepKind::Load(load) = &load.kind else { panic!() };
+        load.table.to_string()
+    };
+    for (shown, loads) in [(None, true), (Some("2026-03-07"), true), (Some(DATE), true)] {
+        facts.served_days = shown.map(|shown| (table.clone(), day(shown))).into_iter().collect();
+        assert_eq!(served(&facts), (loads, Vec::new()));
+    }
+    facts.served_days = [(table, day("2026-03-09"))].into();
+    let (loads, notices) = served(&facts);
+    assert!(!loads);
+    insta::assert_snapshot!(notices.join("\n"), @"");
+    facts.serve = true;
+    assert_eq!(served(&facts), (true, Vec::new()));
+    // What is there already is not told of.
+    let done = done(facts.clone(), &planned(&pipeline, &facts));
+    let facts = Facts { serve: false, ..done };
+    let (_, notices) = served(&facts);
+    assert_eq!(notices, Vec::<String>::new());
+    assert_eq!(to_do(&planned(&pipeline, &facts)), Vec::<String>::new());
+}

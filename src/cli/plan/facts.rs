@@ -32,7 +32,7 @@ pub(super) async fn of_target(
 }
 
 /// What earlier runs took.
-pub(super) async fn history_of(target: &Target, pipeline: &Pipeline) -> Outcome<Forecast> {
+pub(in crate::cli) async fn history_of(target: &Target, pipeline: &Pipeline) -> Outcome<Forecast> {
     let records = history(&target.services, pipeline, RUNS_LEARNED_FROM).await?;
     Ok(Forecast::of_records(&records))
 }

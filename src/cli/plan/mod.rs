@@ -3,10 +3,10 @@
 mod against;
 mod facts;
 
-pub(super) use self::facts::first_sample;
+pub(super) use self::facts::{first_sample, history_of};
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Ended;
@@ -58,6 +58,9 @@ pub struct Subject {
     /// Do the day's work again even if nothing changed
     #[arg(long)]
     pub(super) force: bool,
+    /// Load the day's lists into serving even if that shows those of a newer day
+    #[arg(long)]
+    pub(super) serve: bool,
     /// Set a variable of pipelines.yaml; may be given several times
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_var)]
     pub(super) vars: Vec<(String, String)>,
@@ -184,7 +187,7 @@ async fn preview(chosen: Chosen, args: &Args, app: &App) -> Outcome<Preview> {
     let Args { subject, options } = args;
     let Chosen { pipeline, target, basis, opened, first, days } = chosen;
     let region = app.declared_region(&target);
-    let prices = price_list(options, app, region.as_deref())?;
+    let prices = price_list(options.prices.as_deref(), app, region.as_deref())?;
     let history = match &opened {
         Some(opened) => facts::history_of(opened, &pipeline).await?,
         None => Forecast::default(),
@@ -198,7 +201,8 @@ async fn preview(chosen: Chosen, args: &Args, app: &App) -> Outcome<Preview> {
         let dates: Vec<LogicalDate> = (0..days).map(|offset| first.plus(offset)).collect();
         match &opened {
             Some(opened) => {
-                let facts = facts::of_target(opened, &pipeline, &dates, subject.force).await?;
+                let mut facts = facts::of_target(opened, &pipeline, &dates, subject.force).await?;
+                facts.serve = subject.serve;
                 let sampled = facts.sample.is_some().then(|| SAMPLE_FIRST.to_owned());
                 (each_day(&pipeline, &dates, facts, &known)?, sampled.into_iter().collect())
             }
@@ -237,16 +241,17 @@ fn span(subject: &Subject, options: &Options) -> Outcome<(LogicalDate, u32)> {
     let (Some(from), Some(to)) = (options.from, options.to) else {
         return Ok((date_of(subject), 1));
     };
-    let days = (to.day() - from.day()).num_days() + 1;
-    u32::try_from(days).ok().filter(|days| *days > 0).map(|days| (from, days)).ok_or_else(|| {
-        let text = format!("--from {from} comes after --to {to}");
-        Failure::new(FailureKind::Usage, text).with_hint("both days belong to the interval")
-    })
+    let range = super::range(from, to)?;
+    Ok((range.first(), range.len()))
 }
 
 /// The prices: a file that was named, else the project's own, before recctl's.
-fn price_list(options: &Options, app: &App, region: Option<&str>) -> Outcome<PriceList> {
-    let own = match &options.prices {
+pub(super) fn price_list(
+    named: Option<&Path>,
+    app: &App,
+    region: Option<&str>,
+) -> Outcome<PriceList> {
+    let own = match named {
         Some(path) => {
             let shown = path.display().to_string();
             let text = std::fs::read_to_string(path).map_err(|error| {

@@ -34,6 +34,7 @@ fn pipeline(steps: Vec<Step>) -> Pipeline {
         variables: BTreeMap::new(),
         split: Split { window: 3, validation: 1, test: 1 },
         definition: Default::default(),
+        lookback: 0,
         retries: RetryPolicy::default(),
     }
 }

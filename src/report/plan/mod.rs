@@ -305,7 +305,7 @@ fn currency(preview: &Preview) -> &str {
 }
 
 /// `~2 min 03 s`, with a `+ ?` where some of it is unknown, `?` where all is.
-fn time(wall: Wall) -> String {
+pub(super) fn time(wall: Wall) -> String {
     match (wall.unknown, wall.seconds > 0.0) {
         (0, _) => about(duration(wall.seconds)),
         (_, true) => format!("{} + ?", about(duration(wall.seconds))),
@@ -313,7 +313,8 @@ fn time(wall: Wall) -> String {
     }
 }
 
-fn money(cost: Option<&Cost>, currency: &str) -> String {
+/// What something probably costs, `?` where nobody knows; nothing where nothing is paid for.
+pub(super) fn money(cost: Option<&Cost>, currency: &str) -> String {
     match cost {
         None => String::new(),
         Some(cost) if cost.unknown.is_empty() => about(amount_of(cost.amount, currency)),
@@ -324,12 +325,12 @@ fn money(cost: Option<&Cost>, currency: &str) -> String {
     }
 }
 
-fn about(text: String) -> String {
+pub(super) fn about(text: String) -> String {
     format!("~{text}")
 }
 
 /// An amount of money: `$0.42`, `$0.0013`, `12.50 EUR`.
-fn amount_of(amount: f64, currency: &str) -> String {
+pub(super) fn amount_of(amount: f64, currency: &str) -> String {
     let figure = match amount {
         it if it >= 100.0 => whole(it),
         it if it >= 0.1 => format!("{it:.2}"),

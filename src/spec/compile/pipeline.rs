@@ -17,6 +17,8 @@ use crate::pipeline::step::{PROJECT_FILE, QUARANTINE_TABLE, ReadFrom, Step, Step
 use crate::pipeline::variable::Variables;
 use crate::run::failure::Rule;
 
+/// Days that a run may look back at: each is listed by every run.
+const MOST_LOOKBACK: u32 = 92;
 /// What `split` is where a pipeline does not say.
 const DEFAULT_SPLIT: Split = Split { window: 28, validation: 4, test: 4 };
 
@@ -48,6 +50,7 @@ impl Compiler<'_> {
     pub fn pipeline(&mut self, name: Name, spec: &PipelineSpec) -> Pipeline {
         let split = self.split(spec);
         let retries = compile_retries(spec, self.problems);
+        let lookback = self.lookback(spec);
         let mut steps = Vec::new();
         for (name, step) in &spec.steps.0 {
             let told = self.problems.count();
@@ -82,6 +85,7 @@ impl Compiler<'_> {
             variables,
             split,
             retries,
+            lookback,
             definition: Arc::default(),
         }
     }
@@ -130,6 +134,18 @@ impl Compiler<'_> {
             );
         }
         Split { window, validation, test }
+    }
+
+    fn lookback(&mut self, spec: &PipelineSpec) -> u32 {
+        let Some(text) = &spec.lookback else { return 0 };
+        let days = self.days(text).unwrap_or_default();
+        if days > MOST_LOOKBACK {
+            let message = format!("a run would look at {days} days each time");
+            let hint =
+                format!("expected at most {MOST_LOOKBACK}d: `recctl backfill` looks at older days");
+            self.problems.at(Rule::InvalidValue, PROJECT_FILE, text, message, Some(hint));
+        }
+        days
     }
 
     pub fn days(&mut self, text: &Spanned<String>) -> Option<u32> {
