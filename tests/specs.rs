@@ -110,6 +110,24 @@ const YAML: &[Mistake] = &[
 
 const MEANING: &[Mistake] = &[
     mistake(
+        "schedule on no clock",
+        PROJECT,
+        "    split: {window: 8d,",
+        "    schedule: {at: \"3:00\", timezone: Europe/Berln}\n    split: {window: 8d,",
+    ),
+    mistake(
+        "deadline that nothing leads to",
+        PROJECT,
+        "    split: {window: 8d,",
+        "    deadline: {warn_at: 0.5}\n    split: {window: 8d,",
+    ),
+    mistake(
+        "deadline that cannot be",
+        PROJECT,
+        "    split: {window: 8d,",
+        "    deadline: {at: \"24:00\", after_start: 2d, average: {runs: 0, factor: 0.5}, warn_at: 1.0}\n    split: {window: 8d,",
+    ),
+    mistake(
         "lookback that is no number of days",
         PROJECT,
         "    split: {window: 8d,",

@@ -144,7 +144,7 @@ async fn attempt(args: &Args, app: &App, teller: &Teller, stop: &Stop) -> Ended 
     let backfill = &prepared.backfill;
     match args.format {
         plan::Format::Json => {
-            let object = json::object(backfill, &args.pipeline, &about);
+            let object = json::object(backfill, &about);
             super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
         }
         // A plan that was asked for is data; one that is shown before it is carried out is talk.

@@ -33,6 +33,7 @@ use clap::{Parser, Subcommand};
 
 use self::signals::ending_at_once;
 use crate::app::App;
+use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{DateRange, LogicalDate};
 use crate::query::session::STACK;
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -154,9 +155,15 @@ fn range(from: LogicalDate, to: LogicalDate) -> Outcome<DateRange> {
     })
 }
 
-/// The day that is meant: the one that was given, or yesterday.
+/// The day that is meant: the one that was given, or yesterday, in UTC.
 fn day(given: Option<LogicalDate>) -> LogicalDate {
     given.unwrap_or_else(|| LogicalDate::new(App::now().date_naive()).minus(1))
+}
+
+/// The day of a pipeline that is meant: the one that was given, or yesterday by its schedule's clock.
+fn day_of(pipeline: &Pipeline, given: Option<LogicalDate>) -> LogicalDate {
+    let scheduled = || pipeline.schedule.map(|schedule| schedule.date_at(App::now()));
+    given.or_else(scheduled).unwrap_or_else(|| day(None))
 }
 
 /// Writes data to standard output. A reader that went away (`recctl tables | head`) is no failure.

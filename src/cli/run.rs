@@ -98,8 +98,8 @@ struct Subject {
 }
 
 async fn find(args: &Args, app: &App) -> Outcome<Subject> {
-    let date = plan::date_of(&args.subject);
     let selected = plan::selected(&args.subject, app).await?;
+    let date = plan::date_of(&args.subject, &selected);
     let target = app.target(Opening::Create).await?;
     let pipeline = selected.finish(app, &target, date).await?;
     Ok(Subject { pipeline, target, date })
@@ -134,6 +134,7 @@ async fn attempt(
         holder: App::holder(),
         forced: args.subject.force,
         serve: args.subject.serve,
+        deadline: true,
         stop_timeout: Duration::from_secs(u64::from(app.settings.stop_timeout)),
     };
     let events = Arc::clone(events);

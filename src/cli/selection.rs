@@ -43,6 +43,13 @@ pub(super) enum Selected {
 }
 
 impl Selected {
+    /// The pipeline; its steps may yet have to be selected.
+    pub(super) fn pipeline(&self) -> &Pipeline {
+        match self {
+            Self::Done(pipeline) | Self::Asks(pipeline, _) => pipeline,
+        }
+    }
+
     /// The pipeline with its steps selected; asks the target what the selection wants to know.
     pub(super) async fn finish(
         self,

@@ -267,6 +267,8 @@ impl Running<'_> {
             holder: (self.options.holder)(),
             forced: false,
             serve: self.backfill.asked.serve,
+            // It is for the run that is due.
+            deadline: false,
             stop_timeout: self.options.stop_timeout,
         };
         let (pipeline, cancel) = (Arc::clone(&part.pipeline), self.cancel.clone());

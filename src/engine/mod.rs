@@ -1,6 +1,7 @@
 //! Makes a plan happen: each action once all that it needs is done, a few at a time.
 
 pub mod backfill;
+mod deadline;
 pub mod definition;
 mod dispatch;
 mod facts;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
+use self::deadline::Watched;
 use self::dispatch::{Dispatched, Dispatcher};
 use self::lease::Held;
 use self::perform::{Identity, Performer};
@@ -50,6 +52,8 @@ pub struct RunOptions {
     pub forced: bool,
     /// Whether lists may take the place of a newer day's.
     pub serve: bool,
+    /// Whether the pipeline's deadline holds.
+    pub deadline: bool,
     /// How long what is under way may take to end once the run was asked to stop; then it is given
     /// up.
     pub stop_timeout: Duration,
@@ -74,6 +78,8 @@ pub async fn run(
     if !plan.actions.iter().any(Action::runs) {
         return nothing_to_do(&services, &pipeline, &plan, id, &options, events.as_ref()).await;
     }
+    // What stops this run alone: its deadline, or that somebody took its lease over.
+    let cancel = cancel.child_token();
     let lease_name = orphans::lease_name(&pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
     let lease = held.lease().clone();
@@ -160,6 +166,13 @@ impl Run {
         };
         services.state.put_run(&record).await?;
         announce(&plan, &id, &options, events.as_ref());
+        let watched = match options.deadline {
+            true => {
+                let of = Watched::begin(&services, &pipeline, &plan, &record, &events, &cancel);
+                Some(of.await?)
+            }
+            false => None,
+        };
         let performer = Performer::new(
             Arc::clone(&services),
             Arc::clone(&pipeline),
@@ -174,6 +187,12 @@ impl Run {
             Dispatcher::new(&pipeline, &plan, &id, Arc::clone(&made), &services, events);
         let Dispatched { done, units, failure, given_up } =
             dispatcher.dispatch(&options, &cancel).await;
+        let overdue = watched.as_ref().and_then(Watched::failure);
+        drop(watched);
+        let is_cancelled = |failure: &Option<Failure>| {
+            failure.as_ref().is_none_or(|it| it.kind == FailureKind::Cancelled)
+        };
+        let failure = if done || !is_cancelled(&failure) { failure } else { overdue.or(failure) };
         let status = match &failure {
             Some(failure) if failure.kind == FailureKind::Cancelled => Status::Cancelled,
             Some(_) => Status::Failed,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::definition::Definition;
 use super::name::Name;
 use super::retries::RetryPolicy;
+use super::schedule::{Deadline, Schedule};
 use super::source::Source;
 use super::step::{ReadFrom, Step, StepKind};
 use super::variable::Variables;
@@ -32,6 +33,10 @@ pub struct Pipeline {
     pub retries: RetryPolicy,
     /// Days before the logical date whose tables a run looks at again, for files that came late.
     pub lookback: u32,
+    /// When it runs, if that is said.
+    pub schedule: Option<Schedule>,
+    /// By when a run has to be done.
+    pub deadline: Option<Deadline>,
 }
 
 /// The days that training reads, split by time, oldest first: training, validation, test.

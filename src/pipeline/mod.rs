@@ -11,6 +11,7 @@ pub mod name;
 pub mod nearest;
 pub mod query;
 pub mod retries;
+pub mod schedule;
 pub mod schema;
 pub mod selection;
 pub mod source;

@@ -1,7 +1,7 @@
 //! A backfill: the runs of many days, in an order in which no day is made twice. Pure data.
 //!
-//! Each day is a run of its own, or two where several days make tables and models: the tables of all
-//! days first, as they seldom need each other, then what is made from them, which often does. Every
+//! Each day is a run of its own, or two where several days have more to make than tables of a day:
+//! those tables of all days first, as they do not need each other, then the rest, which may. Every
 //! run is planned as if those before it had been carried out; from what these plans make and read
 //! follows which run has to wait for which.
 
@@ -17,7 +17,7 @@ use super::{Action, ActionKind, Facts, Plan};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{DateRange, LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::StepKind;
+use crate::pipeline::step::{ReadFrom, StepKind};
 use crate::run::failure::Failure;
 
 /// Which days go first where they need not wait for each other.
@@ -71,6 +71,8 @@ pub struct Asked {
 /// What a backfill will do.
 #[derive(Debug, Clone)]
 pub struct Backfill {
+    /// The pipeline.
+    pub pipeline: Name,
     /// What was asked for.
     pub asked: Asked,
     /// Runs, in the order in which they begin unless they have to wait.
@@ -93,7 +95,7 @@ pub struct Backfill {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// The tables that need nothing but tables.
+    /// The tables that need nothing but tables of their own day.
     Tables,
     /// All of it, or what the tables' run left.
     Day,
@@ -191,7 +193,8 @@ pub fn backfill(pipeline: &Pipeline, asked: Asked, facts: Facts, known: &Known<'
         None => not_served.map(|step| step.name.clone()).collect(),
     };
     let Judged { done, passed_over, refused, states, .. } = judged;
-    Backfill { asked, parts, done, passed_over, refused, states, not_served, sum }
+    let pipeline = pipeline.name.clone();
+    Backfill { pipeline, asked, parts, done, passed_over, refused, states, not_served, sum }
 }
 
 /// The days of a backfill, told apart.
@@ -287,13 +290,17 @@ fn without(pipeline: &Pipeline, is_out: &dyn Fn(&Name, &StepKind) -> bool) -> Pi
     pipeline.clone().restricted_to(&stays)
 }
 
-/// The pipeline with the tables that need nothing but tables; nothing if that is all of it.
+/// The pipeline with the tables that need nothing but tables of their own day; nothing if that is
+/// all of it.
 fn only_tables(pipeline: &Pipeline) -> Option<Pipeline> {
     // Steps stand after what they need.
     let mut tables: BTreeSet<&Name> = BTreeSet::new();
     for step in &pipeline.steps {
         let known = |need: &&Name| tables.contains(*need) || pipeline.is_unselected(need);
-        if matches!(step.kind, StepKind::Sql(_)) && step.needs().iter().all(known) {
+        let StepKind::Sql(sql) = &step.kind else { continue };
+        // Those that read windows would have each day wait for the one before.
+        let mut read = sql.reads.iter().filter(|read| read.from == ReadFrom::Table);
+        if read.all(|read| read.days == 1) && step.needs().iter().all(known) {
             tables.insert(&step.name);
         }
     }

@@ -101,6 +101,8 @@ impl State {
             | RunEvent::StepStarted { .. }
             | RunEvent::StepProgressed { .. }
             | RunEvent::StepRetried { .. }
+            | RunEvent::DeadlineNeared { .. }
+            | RunEvent::DeadlineMissed { .. }
             | RunEvent::TrialFinished { .. } => None,
         }
     }

@@ -56,9 +56,10 @@ pub(super) fn level(event: &RunEvent) -> Level {
         | RunEvent::StepProgressed { .. } => Level::Debug,
         RunEvent::Noticed { .. } | RunEvent::RunStarted { .. } => Level::Info,
         RunEvent::TrialFinished { result: Ok(_), .. } => Level::Info,
-        RunEvent::TrialFinished { result: Err(_), .. } | RunEvent::StepRetried { .. } => {
-            Level::Warn
-        }
+        RunEvent::TrialFinished { result: Err(_), .. }
+        | RunEvent::StepRetried { .. }
+        | RunEvent::DeadlineNeared { .. } => Level::Warn,
+        RunEvent::DeadlineMissed { .. } => Level::Error,
         RunEvent::StepFinished { status, .. }
         | RunEvent::RunFinished { status, .. }
         | RunEvent::RunExited { status, .. } => Level::of(*status),

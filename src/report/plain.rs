@@ -14,7 +14,7 @@ use super::level::Level;
 use super::number::{count, duration, metric};
 use super::paint::Paint;
 use super::summary::{Closing, closing_lines, plan_lines, status_line};
-use super::words::{again, headway, outcome, subject, took};
+use super::words::{again, deadline_missed, deadline_nears, headway, outcome, subject, took};
 use super::{Now, Setup, lock, problems, write_line, writer};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -131,6 +131,12 @@ impl State {
                 self.running.remove(&unit);
                 let text = format!("{}: {}", subject(&unit), again(attempt, of, wait, &failure));
                 vec![(Level::Warn, text)]
+            }
+            RunEvent::DeadlineNeared { due, left, because } => {
+                vec![(Level::Warn, deadline_nears(due, left, &because))]
+            }
+            RunEvent::DeadlineMissed { due, because, stops } => {
+                vec![(Level::Error, deadline_missed(due, &because, stops))]
             }
             RunEvent::StepFinished { unit, status, seconds, report, failure } => {
                 self.running.remove(&unit);

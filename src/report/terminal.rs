@@ -21,7 +21,7 @@ use super::number::{count, duration};
 use super::paint::Paint;
 use super::problems::{Look, details};
 use super::summary::{Closing, closing_lines, plan_lines, status_line};
-use super::words::{again, day, outcome, subject, took};
+use super::words::{again, day, deadline_missed, deadline_nears, outcome, subject, took};
 use super::{Now, ReadSource, Setup, lock, write_line, writer};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -127,6 +127,14 @@ impl State {
                 self.running.remove(&unit);
                 let (mark, subject) = (paint.yellow("•"), paint.bold(subject(&unit)));
                 self.talk(&format!("{mark} {subject}: {}", again(attempt, of, wait, &failure)));
+            }
+            RunEvent::DeadlineNeared { due, left, because } => {
+                let text = deadline_nears(due, left, &because);
+                self.shout(&format!("{} {text}", paint.yellow("•")));
+            }
+            RunEvent::DeadlineMissed { due, because, stops } => {
+                let text = deadline_missed(due, &because, stops);
+                self.shout(&format!("{} {text}", paint.mark(Status::Failed)));
             }
             RunEvent::StepFinished { unit, status, seconds, report, failure } => {
                 self.finished(unit, status, seconds, &report, failure, now);

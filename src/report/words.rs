@@ -1,5 +1,7 @@
 //! Sentences about units, shared by the modes.
 
+use chrono::{DateTime, SecondsFormat, Utc};
+
 use super::number::{bytes, count, counted, duration, metric, rate};
 use super::table::clean;
 use crate::pipeline::interval::{LogicalDate, Partition};
@@ -95,6 +97,19 @@ pub fn span(days: &[LogicalDate]) -> String {
 pub fn again(attempt: usize, of: u32, wait: f64, failure: &Failure) -> String {
     let (kind, message, wait) = (failure.kind.word(), &failure.message, duration(wait));
     format!("attempt {attempt} of {of} failed: [{kind}] {message}; again in {wait}")
+}
+
+/// That a run's deadline comes nearer.
+pub fn deadline_nears(due: DateTime<Utc>, left: f64, because: &str) -> String {
+    let (due, left) = (due.to_rfc3339_opts(SecondsFormat::Secs, true), duration(left));
+    format!("the deadline {due} is {left} away: {because}")
+}
+
+/// That a run's deadline has passed.
+pub fn deadline_missed(due: DateTime<Utc>, because: &str, stops: bool) -> String {
+    let due = due.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let then = if stops { "; stopping" } else { "" };
+    format!("the deadline {due} has passed: {because}{then}")
 }
 
 /// `in 0.8 s`.

@@ -90,6 +90,24 @@ pub enum RunEvent {
         /// Why it failed.
         failure: Failure,
     },
+    /// Most of the time until the run's deadline is over.
+    DeadlineNeared {
+        /// When it has to be done.
+        due: DateTime<Utc>,
+        /// Seconds until then.
+        left: f64,
+        /// What the deadline follows from.
+        because: String,
+    },
+    /// The run is not done by its deadline.
+    DeadlineMissed {
+        /// When it had to be done.
+        due: DateTime<Utc>,
+        /// What the deadline follows from.
+        because: String,
+        /// Whether it is stopped.
+        stops: bool,
+    },
     /// A unit ended.
     StepFinished {
         /// Unit.

@@ -132,9 +132,83 @@ pub struct PipelineSpec {
     #[serde(default)]
     #[schemars(extend("pattern" = schema::DAYS))]
     pub lookback: Option<Spanned<String>>,
+    /// When it runs, once a day for the day before: for deadlines, and for what yesterday is.
+    #[serde(default)]
+    pub schedule: Option<ScheduleSpec>,
+    /// By when a run has to be done; the first of these that comes counts.
+    #[serde(default)]
+    pub deadline: Option<Spanned<DeadlineSpec>>,
     /// Steps by name.
     #[schemars(extend("propertyNames" = schema::names()))]
     pub steps: Entries<Spanned<StepSpec>>,
+}
+
+/// When a pipeline runs, once a day for the day before. What starts it is not recctl's.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// The time on the clock (`"03:00"`).
+    #[schemars(extend("pattern" = schema::CLOCK))]
+    pub at: Spanned<String>,
+    /// Whose clock (`Europe/Berlin`); UTC if not said.
+    #[serde(default)]
+    #[schemars(extend("default" = "UTC"))]
+    pub timezone: Option<Spanned<String>>,
+}
+
+/// By when a run has to be done; the first of these that comes counts.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadlineSpec {
+    /// A time on the schedule's clock (`"06:00"`), the first one after the scheduled start.
+    #[serde(default)]
+    #[schemars(extend("pattern" = schema::CLOCK))]
+    pub at: Option<Spanned<String>>,
+    /// Time from the scheduled start on (`3h`).
+    #[serde(default)]
+    #[schemars(extend("pattern" = schema::TIME))]
+    pub after_schedule: Option<Spanned<String>>,
+    /// Time from the run's own start on (`2h`).
+    #[serde(default)]
+    #[schemars(extend("pattern" = schema::TIME))]
+    pub after_start: Option<Spanned<String>>,
+    /// A multiple of what the last runs took.
+    #[serde(default)]
+    pub average: Option<AverageSpec>,
+    /// The share of the time from the start until then after which a warning is given; 0.8 if not
+    /// said.
+    #[serde(default)]
+    #[schemars(range(min = 0, max = 1), extend("default" = super::compile::DEFAULT_WARN_AT))]
+    pub warn_at: Option<Spanned<f64>>,
+    /// What happens to a run that is not done by then.
+    #[serde(default)]
+    #[schemars(extend("default" = "stop"))]
+    pub missed: MissedSpec,
+}
+
+/// A multiple of what the last runs took that succeeded and did the same steps.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AverageSpec {
+    /// How many runs; with fewer there is no such deadline. 7 if not said.
+    #[serde(default)]
+    #[schemars(range(min = 1, max = 30), extend("default" = super::compile::DEFAULT_AVERAGE_RUNS))]
+    pub runs: Option<Spanned<usize>>,
+    /// The multiple.
+    #[schemars(range(min = 1, max = 100))]
+    pub factor: Spanned<f64>,
+}
+
+/// What happens to a run that is not done by its deadline.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MissedSpec {
+    /// It is stopped as if somebody had asked it to, and ends with exit code 6; running again goes
+    /// on.
+    #[default]
+    Stop,
+    /// It goes on, and is told of.
+    Warn,
 }
 
 /// The days that training reads and how they are split, by time.

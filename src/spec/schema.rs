@@ -68,6 +68,8 @@ fn of<T: JsonSchema>() -> Schema {
 
 /// A number of days (`28d`, `4w`).
 pub(super) const DAYS: &str = "^[0-9]+[dw]?$";
+/// A time on a clock of 24 hours (`03:00`).
+pub(super) const CLOCK: &str = "^([01][0-9]|2[0-3]):[0-5][0-9]$";
 /// A length of time (`6h`, `90m`).
 pub(super) const TIME: &str = "^[0-9]+[hms]$";
 

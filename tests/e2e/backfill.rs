@@ -67,7 +67,7 @@ fn a_range_is_filled_as_day_by_day_and_nothing_is_served() {
     assert!(ran.stderr.contains("backfill succeeded in"), "{}", ran.stderr);
     is_filled(&sandbox);
     let served = sandbox.run(&["recommend", "--anyone"]).ends_with(2);
-    assert!(served.stderr.contains("no served table"), "{}", served.stderr);
+    assert!(served.stderr.contains("nothing is served yet"), "{}", served.stderr);
     // The day's own word shows its lists, and an older day's does not.
     sandbox.run(&["run", "daily", "--date", NEXT_DAY]).ends_with(0);
     let shown = sandbox.generations();

@@ -103,6 +103,7 @@ pub async fn attempt(
         holder: App::holder(),
         forced: false,
         serve: false,
+        deadline: true,
         places: None,
         stop_timeout: Duration::from_secs(5),
     };
@@ -265,6 +266,7 @@ async fn a_run_that_is_stopped_waits_for_no_retry() {
         holder: App::holder(),
         forced: false,
         serve: false,
+        deadline: true,
         places: None,
         stop_timeout: Duration::from_secs(5),
     };
@@ -282,6 +284,73 @@ impl EventSink for StopsAtRetry {
     fn emit(&self, event: RunEvent) {
         if let RunEvent::StepRetried { .. } = event {
             self.0.cancel();
+        }
+    }
+}
+
+/// What was told of deadlines, in order.
+#[derive(Default)]
+struct Deadlines(std::sync::Mutex<Vec<String>>);
+
+impl EventSink for Deadlines {
+    fn emit(&self, event: RunEvent) {
+        let told = match event {
+            RunEvent::DeadlineNeared { .. } => "neared".to_owned(),
+            RunEvent::DeadlineMissed { stops, .. } => format!("missed, stops: {stops}"),
+            _ => return,
+        };
+        self.0.lock().unwrap().push(told);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_that_is_late_is_stopped_or_told_of() {
+    use recctl::pipeline::schedule::{Deadline, Missed};
+    let sandbox = project();
+    let app = app(&sandbox);
+    let pipeline = pipeline(&app, Duration::from_secs(3_600)).await;
+    for (missed, told) in
+        [(Missed::Stop, "missed, stops: true"), (Missed::Warn, "missed, stops: false")]
+    {
+        let deadline = Deadline {
+            at: None,
+            after_schedule: None,
+            after_start: Some(Duration::from_millis(500)),
+            average: None,
+            warn_at: 0.5,
+            missed,
+        };
+        let pipeline =
+            Arc::new(Pipeline { deadline: Some(deadline), ..Pipeline::clone(&pipeline) });
+        let services = Arc::new(services(&app, &Gate::open()).await);
+        let date = NEXT_DAY.parse().unwrap();
+        let facts = gather(&services, &pipeline, &[date], false).await.unwrap();
+        let plan = plan(&pipeline, date, &facts).unwrap();
+        let id = RunId::new(&pipeline.name, date, services.clock.now(), rand::random());
+        let options = RunOptions {
+            parallel: 1,
+            places: None,
+            target: "local".to_owned(),
+            holder: App::holder(),
+            forced: false,
+            serve: false,
+            deadline: true,
+            stop_timeout: Duration::from_secs(20),
+        };
+        let heard = Arc::new(Deadlines::default());
+        let events = Arc::clone(&heard) as Arc<dyn EventSink>;
+        let stop = CancellationToken::new();
+        let (status, failure) =
+            run(services, pipeline, plan, id, options, events, stop.clone()).await.unwrap();
+        assert_eq!(*heard.0.lock().unwrap(), ["neared", told]);
+        assert!(!stop.is_cancelled(), "the run alone was stopped");
+        match missed {
+            Missed::Stop => {
+                assert_eq!(status, Status::Failed);
+                assert_eq!(failure.unwrap().kind, FailureKind::Exceeded);
+            }
+            // It goes on where the one that was stopped ended.
+            Missed::Warn => assert_eq!((status, failure), (Status::Succeeded, None)),
         }
     }
 }

@@ -496,7 +496,7 @@ fn an_older_days_lists_are_left_out() {
     facts.served_days = [(table, day("2026-03-09"))].into();
     let (loads, notices) = served(&facts);
     assert!(!loads);
-    insta::assert_snapshot!(notices.join("\n"), @"");
+    insta::assert_snapshot!(notices.join("\n"), @"`serve` is left out: `recommendations` shows the lists of 2026-03-09, and those of 2026-03-08 are older; `--serve` loads them all the same");
     facts.serve = true;
     assert_eq!(served(&facts), (true, Vec::new()));
     // What is there already is not told of.

@@ -52,7 +52,7 @@ pub struct Args {
 pub struct Subject {
     /// The pipeline, as pipelines.yaml names it
     pub(super) pipeline: String,
-    /// The day that the data is about [default: yesterday, UTC]
+    /// The day that the data is about [default: yesterday, by the clock of the pipeline's schedule, or UTC]
     #[arg(long, value_name = "YYYY-MM-DD")]
     pub(super) date: Option<LogicalDate>,
     /// Do the day's work again even if nothing changed
@@ -128,8 +128,8 @@ pub(super) async fn selected(subject: &Subject, app: &App) -> Outcome<Selected> 
 }
 
 /// The day that is meant.
-pub(super) fn date_of(subject: &Subject) -> LogicalDate {
-    super::day(subject.date)
+pub(super) fn date_of(subject: &Subject, selected: &Selected) -> LogicalDate {
+    super::day_of(selected.pipeline(), subject.date)
 }
 
 /// Plans and prints.
@@ -166,7 +166,7 @@ struct Chosen {
 async fn choose(subject: &Subject, options: &Options, app: &App) -> Outcome<Chosen> {
     let selected = selected(subject, app).await?;
     let target = app.declared_target()?;
-    let (first, days) = span(subject, options)?;
+    let (first, days) = span(subject, options, &selected)?;
     let basis = match &target {
         declared::Target::Local => Basis::Local,
         declared::Target::Aws(_) if options.online => Basis::Online,
@@ -237,9 +237,9 @@ const NOTHING_DONE: &str = "nothing was done yet, no table is there, and every d
 const SAMPLE_FIRST: &str = "the lake holds nothing yet, so that a sample is made first";
 
 /// The first day, and how many there are.
-fn span(subject: &Subject, options: &Options) -> Outcome<(LogicalDate, u32)> {
+fn span(subject: &Subject, options: &Options, selected: &Selected) -> Outcome<(LogicalDate, u32)> {
     let (Some(from), Some(to)) = (options.from, options.to) else {
-        return Ok((date_of(subject), 1));
+        return Ok((date_of(subject, selected), 1));
     };
     let range = super::range(from, to)?;
     Ok((range.first(), range.len()))

@@ -35,6 +35,8 @@ fn pipeline(steps: Vec<Step>) -> Pipeline {
         split: Split { window: 3, validation: 1, test: 1 },
         definition: Default::default(),
         lookback: 0,
+        schedule: None,
+        deadline: None,
         retries: RetryPolicy::default(),
     }
 }

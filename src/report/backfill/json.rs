@@ -10,8 +10,9 @@ use crate::plan::backfill::{Backfill, Part, at_most};
 pub const VERSION: u32 = 1;
 
 /// The plan as one JSON object.
-pub fn object(backfill: &Backfill, pipeline: &str, about: &About<'_>) -> Value {
-    let Backfill { asked, parts, done, passed_over, refused, states, not_served, sum } = backfill;
+pub fn object(backfill: &Backfill, about: &About<'_>) -> Value {
+    let Backfill { pipeline, asked, parts, done, passed_over, refused, states, not_served, sum } =
+        backfill;
     let refused = refused.iter().map(|(date, why)| json!({"date": date, "reason": why.message}));
     let states: serde_json::Map<String, Value> =
         states.iter().map(|(date, states)| (date.to_string(), json!(states))).collect();

@@ -84,10 +84,7 @@ pub fn lines(backfill: &Backfill, about: &About<'_>, paint: Paint) -> Vec<String
 /// `backfill of daily for 2026-03-01 … 2026-03-09 on local: 5 of 9 days, oldest first`
 fn head(backfill: &Backfill, about: &About<'_>, paint: Paint) -> String {
     let range = backfill.asked.range;
-    let title = match backfill.parts.first() {
-        Some(part) => format!("backfill of {} for {range} on {}", part.pipeline.name, about.target),
-        None => format!("backfill for {range} on {}", about.target),
-    };
+    let title = format!("backfill of {} for {range} on {}", backfill.pipeline, about.target);
     let chosen = rows(backfill).len() as u64;
     let first = match backfill.asked.order {
         Order::Oldest => "oldest first",
@@ -107,7 +104,9 @@ fn rows(backfill: &Backfill) -> std::collections::BTreeMap<LogicalDate, Row> {
 }
 
 fn days(backfill: &Backfill, about: &About<'_>, paint: Paint) -> Vec<String> {
-    let headers = ["  day", "is", "runs", "units", "", "takes", "costs"];
+    // Nothing is paid for on the embedded target.
+    let costs = if backfill.sum.cost.is_some() { "costs" } else { "" };
+    let headers = ["  day", "is", "runs", "units", "", "takes", costs];
     let mut table = Table::new(headers).right(&[2, 3, 5, 6]).paint(paint);
     let rows = rows(backfill);
     let all = rows.len();
@@ -170,7 +169,7 @@ fn left_out(backfill: &Backfill, paint: Paint) -> Vec<String> {
     }
     let asked = &backfill.asked;
     let steps: Vec<String> = backfill.not_served.iter().map(|step| format!("`{step}`")).collect();
-    if !steps.is_empty() {
+    if !steps.is_empty() && !backfill.parts.is_empty() {
         let why = match asked.serve {
             true => "the newest day is not among those that are made",
             false => "what serves stays as it is; `--serve` loads the newest day's lists",

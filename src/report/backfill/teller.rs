@@ -157,6 +157,8 @@ impl Inner {
             | RunEvent::SampleProgressed { .. }
             | RunEvent::RunStarted { .. }
             | RunEvent::StepProgressed { .. }
+            | RunEvent::DeadlineNeared { .. }
+            | RunEvent::DeadlineMissed { .. }
             | RunEvent::TrialFinished { .. }
             | RunEvent::RunFinished { .. }
             | RunEvent::RunExited { .. } => {}

@@ -2,6 +2,7 @@
 
 mod pipeline;
 mod retries;
+mod schedule;
 mod source;
 mod sql;
 mod step;
@@ -14,6 +15,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use self::pipeline::{Compiler, Known};
+pub(super) use self::schedule::{DEFAULT_AVERAGE_RUNS, DEFAULT_WARN_AT};
 pub(super) use self::source::DEFAULT_MAX_RATIO;
 use self::source::compile_source;
 pub(super) use self::step::DEFAULT_KEEP;

@@ -7,6 +7,7 @@ use super::super::problems::Problems;
 use super::super::project::{PipelineSpec, StepSpec};
 use super::super::yaml::Spanned;
 use super::retries::compile_retries;
+use super::schedule::{compile_deadline, compile_schedule};
 use super::{Inputs, valid_name};
 use crate::pipeline::graph::{Cycle, Pipeline, Split, in_order};
 use crate::pipeline::interval::parse_days;
@@ -51,6 +52,8 @@ impl Compiler<'_> {
         let split = self.split(spec);
         let retries = compile_retries(spec, self.problems);
         let lookback = self.lookback(spec);
+        let schedule = compile_schedule(spec, self.problems);
+        let deadline = compile_deadline(spec, self.problems);
         let mut steps = Vec::new();
         for (name, step) in &spec.steps.0 {
             let told = self.problems.count();
@@ -86,6 +89,8 @@ impl Compiler<'_> {
             split,
             retries,
             lookback,
+            schedule,
+            deadline,
             definition: Arc::default(),
         }
     }
