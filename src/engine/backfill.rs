@@ -300,7 +300,9 @@ impl Running<'_> {
         self.states[index] = match status {
             Status::Succeeded | Status::Unchanged => State::Done,
             Status::Cancelled => State::Left,
-            Status::Running | Status::Failed | Status::UpstreamFailed => State::Failed,
+            Status::Running | Status::Failed | Status::UpstreamFailed | Status::Interrupted => {
+                State::Failed
+            }
         };
         let units = records.iter().filter(|record| record.status == Status::Succeeded).count();
         self.tell(index, Some(run), status, (seconds, units), failure.clone());

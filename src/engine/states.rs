@@ -49,12 +49,17 @@ pub async fn states(
 pub async fn unfinished(services: &Services, pipeline: &Name) -> Outcome<BTreeSet<LogicalDate>> {
     let mut last: BTreeMap<LogicalDate, Status> = BTreeMap::new();
     let runs = services.state.runs(RUNS).await?;
-    for run in runs.into_iter().filter(|run| run.pipeline == *pipeline) {
+    let is_of_it = |run: &RunRecord| run.kind == RunKind::Pipeline && run.pipeline == *pipeline;
+    for run in runs.into_iter().filter(|run| is_of_it(run)) {
         last.entry(run.date).or_insert(run.status);
     }
     let unfinished = |status: &Status| match status {
         Status::Succeeded | Status::Unchanged => false,
-        Status::Running | Status::Failed | Status::UpstreamFailed | Status::Cancelled => true,
+        Status::Running
+        | Status::Failed
+        | Status::UpstreamFailed
+        | Status::Cancelled
+        | Status::Interrupted => true,
     };
     Ok(last.into_iter().filter(|(_, status)| unfinished(status)).map(|(date, _)| date).collect())
 }

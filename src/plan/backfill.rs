@@ -131,7 +131,8 @@ impl Claims {
     /// Those of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut claims = Self::default();
-        for action in plan.actions.iter().filter(|action| action.runs()) {
+        let changes = |action: &&Action| action.runs() || action.adopts();
+        for action in plan.actions.iter().filter(changes) {
             claims.makes.insert((action.step.clone(), action.partition));
             for read in &action.reads {
                 let parts = read.partitions.iter().map(|part| (read.table.clone(), *part));

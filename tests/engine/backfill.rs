@@ -75,6 +75,8 @@ fn note(facts: &mut Facts, step: &Name, partition: Partition, fingerprint: &Fing
         run: RunId::from_text("r1"),
         done: DateTime::<Utc>::UNIX_EPOCH,
         output: serde_json::Value::Null,
+        inputs: Vec::new(),
+        mark: None,
     };
     facts.ledger.insert((step.clone(), partition), row);
 }

@@ -205,7 +205,7 @@ impl Inner {
             Status::Succeeded => {
                 format!("{} in {}", counted(units, "unit"), duration(seconds))
             }
-            Status::Failed | Status::Cancelled | Status::Running => {
+            Status::Failed | Status::Cancelled | Status::Interrupted | Status::Running => {
                 format!("{} after {}", status.word(), duration(seconds))
             }
         };
