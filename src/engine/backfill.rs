@@ -341,6 +341,7 @@ impl Running<'_> {
         let open = |state: &&State| matches!(state, State::Waiting | State::Running);
         self.sink.tell(BackfillEvent::BackfillRunEnded {
             date: self.backfill.parts[index].date,
+            scope: self.backfill.parts[index].scope.word(),
             run,
             status,
             seconds,

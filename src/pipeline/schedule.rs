@@ -126,7 +126,7 @@ impl Deadline {
             }
         }
         if let Some(due) = self.after_start.and_then(|time| after(started, time)) {
-            all.push((due, "of the time since its start".to_owned()));
+            all.push((due, "it takes longer than it may from its start on".to_owned()));
         }
         if let Some(Average { runs, factor }) = self.average
             && let Some(took) = took.get(..runs)
@@ -215,7 +215,11 @@ mod tests {
                 let mut before = schedule.start_of(date.minus(1));
                 while date < last {
                     let start = schedule.start_of(date);
-                    assert_eq!(schedule.date_at(start), date, "{zone} {at}");
+                    // In Nuuk clocks go forward at 23:00, so that 23:59 is the next day's 00:00.
+                    let is_left_out = start.with_timezone(&zone).time() != schedule.at;
+                    let about = schedule.date_at(start);
+                    let is_it = about == date || is_left_out && about == date.plus(1);
+                    assert!(is_it, "{zone} {at} {date}: {about}");
                     let hours = (start - before).num_minutes();
                     assert!((22 * 60..=26 * 60).contains(&hours), "{zone} {at} {date}: {hours}");
                     let due = schedule.next(date, schedule.at);

@@ -101,6 +101,16 @@ pub enum Scope {
     Day,
 }
 
+impl Scope {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tables => "tables",
+            Self::Day => "day",
+        }
+    }
+}
+
 /// A run of a backfill.
 #[derive(Debug, Clone)]
 pub struct Part {

@@ -186,7 +186,7 @@ pub struct DeadlineSpec {
     pub missed: MissedSpec,
 }
 
-/// A multiple of what the last runs took that succeeded and did the same steps.
+/// A multiple of what the last runs took that succeeded and did as much.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AverageSpec {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use recctl::adapters::local::{SystemClock, host_name};
 use recctl::ports::{Clock, StateStore};
 
-use crate::sandbox::{DAY, Sandbox};
+use crate::sandbox::{DAY, NEXT_DAY, Sandbox};
 
 #[test]
 fn a_wrong_command_line_is_2() {
@@ -101,4 +101,20 @@ async fn a_lease_of_a_process_that_died_is_taken_over() {
     let state = sandbox.state().await;
     state.acquire(&name, &holder, time, SystemClock.now()).await.unwrap();
     sandbox.run(&AGAIN).ends_with(0);
+}
+
+#[test]
+fn a_deadline_that_is_missed_is_6_and_running_again_goes_on() {
+    let sandbox = Sandbox::prepared();
+    let split = "    split: {window: 8d,";
+    let due = format!("    deadline: {{after_start: 1s}}\n{split}");
+    sandbox.edit("pipelines.yaml", split, &due);
+    let late = ["run", "daily", "--date", NEXT_DAY, "--exclude", "kind:load"];
+    let ran = sandbox.run(&late).ends_with(6);
+    assert!(
+        ran.stderr.contains("has passed: it takes longer than it may from its start on; stopping"),
+        "{ran:?}"
+    );
+    sandbox.edit("pipelines.yaml", &due, split);
+    sandbox.run(&late).ends_with(0);
 }

@@ -9,7 +9,7 @@ use recctl::pipeline::interval::{DateRange, LogicalDate, Partition};
 use recctl::pipeline::name::Name;
 use recctl::pipeline::selection::{Selection, States};
 use recctl::pipeline::target::Target;
-use recctl::plan::backfill::{Asked, Backfill, DayState, Order, Scope, at_most, backfill};
+use recctl::plan::backfill::{Asked, Backfill, DayState, Order, at_most, backfill};
 use recctl::plan::demand::Demand;
 use recctl::plan::forecast::Forecast;
 use recctl::plan::preview::Known;
@@ -100,11 +100,7 @@ fn told(backfill: &Backfill) -> String {
 fn graph(backfill: &Backfill) -> Vec<String> {
     let name = |index: &usize| {
         let part = &backfill.parts[*index];
-        let scope = match part.scope {
-            Scope::Tables => "tables",
-            Scope::Day => "day",
-        };
-        format!("{} {scope}", part.date)
+        format!("{} {}", part.date, part.scope.word())
     };
     let parts = (0..backfill.parts.len()).map(|index| {
         let waits: Vec<String> = backfill.parts[index].waits.iter().map(name).collect();

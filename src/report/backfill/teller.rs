@@ -88,9 +88,11 @@ impl Inner {
         let mut state = lock(&self.state);
         match self.mode {
             OutputMode::Terminal => {
-                let State { out, bar, .. } = &mut *state;
+                let State { out, bar, runs, .. } = &mut *state;
                 let out = &mut **out;
-                bar.suspend(|| lines.iter().for_each(|line| write_line(out, line)));
+                let mut write = || lines.iter().for_each(|line| write_line(out, line));
+                // A bar that is not shown yet would be drawn.
+                if *runs == (0, 0) { write() } else { bar.suspend(write) }
             }
             OutputMode::Plain => {
                 let ts = (self.now)().to_rfc3339_opts(SecondsFormat::Secs, true);
@@ -188,7 +190,7 @@ impl Inner {
     }
 
     fn run_ended(&self, event: &Ended<'_>) {
-        let Ended { date, run, status, seconds, units, failure } = *event;
+        let Ended { date, scope, run, status, seconds, units, failure } = *event;
         let paint = self.paint;
         {
             let mut state = lock(&self.state);
@@ -210,7 +212,8 @@ impl Inner {
             }
         };
         let run = run.map_or_else(String::new, |run| format!("  {}", paint.dim(run)));
-        let mut lines = vec![format!("{} {day}  {what}{run}", paint.mark(status))];
+        let scope = paint.dim(format_args!("{scope:6}"));
+        let mut lines = vec![format!("{} {day}  {scope}  {what}{run}", paint.mark(status))];
         // What a step says was told when it failed; what kept the run from starting was not.
         let early = failure.filter(|_| units == 0 && status == Status::Failed);
         lines.extend(early.map(|failure| format!("  {}", failure.message)));
@@ -222,6 +225,7 @@ impl Inner {
 #[derive(Clone, Copy)]
 struct Ended<'a> {
     date: LogicalDate,
+    scope: &'a str,
     run: Option<&'a RunId>,
     status: Status,
     seconds: f64,
@@ -240,11 +244,19 @@ impl BackfillSink for Teller {
                 inner.show();
             }
             BackfillEvent::BackfillRunEnded {
-                date, run, status, seconds, units, failure, ..
+                date,
+                scope,
+                run,
+                status,
+                seconds,
+                units,
+                failure,
+                ..
             } => {
                 inner.write(Level::of(*status), None, &event, false);
                 inner.run_ended(&Ended {
                     date: *date,
+                    scope,
                     run: run.as_ref(),
                     status: *status,
                     seconds: *seconds,
