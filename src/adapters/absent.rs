@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::pipeline::interval::LogicalDate;
 use crate::ports::{
-    GenerationEntry, JobRequest, JobStatus, LoadBatch, LoadOutcome, ServedList, ServingItem,
+    GenerationEntry, JobRequest, JobStatus, Lease, LoadBatch, LoadOutcome, ServedList, ServingItem,
     ServingStore, Trainer, Warehouse,
 };
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -35,6 +35,10 @@ impl Absent {
 #[async_trait]
 impl Warehouse for Absent {
     async fn load(&self, _: &LoadBatch) -> Outcome<LoadOutcome> {
+        self.failed()
+    }
+
+    async fn fence(&self, _: &Lease) -> Outcome<()> {
         self.failed()
     }
 
@@ -76,11 +80,15 @@ impl ServingStore for Absent {
         self.failed()
     }
 
-    async fn seal_and_flip(&self, _: &str, _: &str, _: u64) -> Outcome<()> {
+    async fn seal_and_flip(&self, _: &str, _: &str, _: u64, _: &Lease) -> Outcome<()> {
         self.failed()
     }
 
-    async fn flip(&self, _: &str, _: &str) -> Outcome<()> {
+    async fn flip(&self, _: &str, _: &str, _: &Lease) -> Outcome<()> {
+        self.failed()
+    }
+
+    async fn fence(&self, _: &str, _: &Lease) -> Outcome<()> {
         self.failed()
     }
 
@@ -93,6 +101,10 @@ impl ServingStore for Absent {
     }
 
     async fn get(&self, _: &str, _: &str) -> Outcome<Option<ServedList>> {
+        self.failed()
+    }
+
+    async fn discard(&self, _: &str, _: &str) -> Outcome<bool> {
         self.failed()
     }
 

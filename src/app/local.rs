@@ -64,7 +64,12 @@ impl App {
             Err(_) => local.lake.clone(),
         };
         Ok(Lake {
-            store: Arc::new(LocalFileSystem::new_with_prefix(&local.lake).map_err(failed)?),
+            // A folder goes with its last file, as in a bucket.
+            store: Arc::new(
+                LocalFileSystem::new_with_prefix(&local.lake)
+                    .map_err(failed)?
+                    .with_automatic_cleanup(true),
+            ),
             files: Arc::new(LocalFileSystem::new()),
             buckets: Arc::new(NoBuckets),
             project,

@@ -14,11 +14,13 @@ pub const USAGE: u8 = 2;
 /// Data does not hold what was promised of it.
 pub const QUALITY: u8 = 3;
 /// Somebody else holds the lease.
-pub const CONFLICT: u8 = 4;
+pub const HELD: u8 = 4;
 /// It may go through later.
 pub const TRANSIENT: u8 = 5;
 /// A deadline or a budget is exceeded.
 pub const EXCEEDED: u8 = 6;
+/// Somebody else changed the thing in between, or took the lease over.
+pub const CONFLICT: u8 = 7;
 /// Interrupted; running again goes on.
 pub const INTERRUPTED: u8 = 130;
 /// Asked to end by SIGTERM, as ECS and SageMaker do; running again goes on.
@@ -29,6 +31,7 @@ pub fn code_of(kind: FailureKind) -> u8 {
     match kind {
         FailureKind::Usage | FailureKind::NotFound | FailureKind::Denied => USAGE,
         FailureKind::Quality => QUALITY,
+        FailureKind::Held => HELD,
         FailureKind::Conflict => CONFLICT,
         FailureKind::Transient => TRANSIENT,
         FailureKind::Cancelled => INTERRUPTED,

@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod doctor;
 mod error;
+mod gc;
 mod iam;
 mod init;
 mod job;
@@ -67,6 +68,7 @@ enum Command {
     Sample(sample::Args),
     Recommend(recommend::Args),
     Rollback(rollback::Args),
+    Gc(gc::Args),
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
@@ -110,6 +112,7 @@ pub fn main() -> ExitCode {
         Command::Sample(args) => block_on(&app, sample::run(args, &app)),
         Command::Recommend(args) => block_on(&app, ending_at_once(recommend::run(args, &app))),
         Command::Rollback(args) => block_on(&app, ending_at_once(rollback::run(args, &app))),
+        Command::Gc(args) => block_on(&app, ending_at_once(gc::run(args, &app))),
         Command::Runs(args) => block_on(&app, ending_at_once(runs::run(args, &app))),
         Command::Tables(args) => block_on(&app, ending_at_once(tables::run(args, &app))),
         Command::Test(args) => block_on(&app, ending_at_once(test::run(args, &app))),

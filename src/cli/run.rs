@@ -141,7 +141,7 @@ async fn attempt(
     let ended =
         crate::engine::run(services, pipeline, plan, id.clone(), options, events, stop.asked())
             .await;
-    if !matches!(&ended, Err(failure) if failure.kind == FailureKind::Conflict) {
+    if !matches!(&ended, Err(failure) if failure.kind == FailureKind::Held) {
         *run = Some(id);
     }
     ended

@@ -7,7 +7,7 @@ use crate::app::{App, Opening};
 use crate::report::Table;
 use crate::report::number::{bytes, count, duration};
 use crate::run::failure::{Failure, FailureKind};
-use crate::run::record::{RunId, RunRecord};
+use crate::run::record::{RunId, RunKind, RunRecord};
 
 /// List runs, or show one
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,10 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
                     run.id.to_string(),
                     run.pipeline.to_string(),
                     run.date.to_string(),
-                    run.status.word().to_owned(),
+                    match run.kind {
+                        RunKind::Pipeline => run.status.word().to_owned(),
+                        kind => format!("{}, {}", kind.word(), run.status.word()),
+                    },
                     run.started.format("%Y-%m-%d %H:%M:%SZ").to_string(),
                     time_of(&run),
                 ]);
@@ -84,6 +87,7 @@ fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
         format!("time      {}", time_of(run)),
         format!("version   {}", run.version),
     ];
+    lines.extend(run.note.as_ref().map(|note| format!("note      {note}")));
     if let Some(failure) = &run.failure {
         lines.push(format!("failure   {}", failure.message));
         lines.extend(failure.hint.as_ref().map(|hint| format!("hint      {hint}")));

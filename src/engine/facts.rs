@@ -11,7 +11,7 @@ use crate::pipeline::name::Name;
 use crate::pipeline::step::{QUARANTINE_TABLE, ReadFrom, StepKind, fallback_table};
 use crate::plan::demand::Demand;
 use crate::plan::effects::Standing;
-use crate::plan::{Facts, ListingFact, VisibleFact};
+use crate::plan::{Facts, ListingFact, ServedBack, VisibleFact};
 use crate::ports::PartitionEntry;
 use crate::query::lake::Lake;
 use crate::run::failure::Outcome;
@@ -72,6 +72,7 @@ pub async fn gather(
     }
     facts.served_days = served_days(services, pipeline, dates, &facts.ledger).await?;
     find_outputs(services, pipeline, dates, &demand, &mut facts).await?;
+    facts.served_back = served_back(services, pipeline, dates, &facts.ledger).await?;
     Ok(facts)
 }
 
@@ -280,7 +281,7 @@ async fn find_outputs(
 fn describes(row: &LedgerRow, entry: &PartitionEntry) -> bool {
     match row.mark.as_ref().and_then(|mark| mark.generation.as_ref()) {
         Some(generation) => entry.generation == *generation,
-        None => entry.fingerprint == row.fingerprint.digest(),
+        None => entry.fingerprint == row.visible_digest(),
     }
 }
 
@@ -304,6 +305,41 @@ async fn which_are_whole<'a>(
         .filter(|look| look.2)
         .map(|(partition, entry, _)| (partition, entry))
         .collect()
+}
+
+/// What is served though the ledger says that something newer was loaded: somebody rolled it back.
+async fn served_back(
+    services: &Services,
+    pipeline: &Pipeline,
+    dates: &[LogicalDate],
+    ledger: &BTreeMap<Key, LedgerRow>,
+) -> Outcome<Vec<ServedBack>> {
+    let mut back = Vec::new();
+    for step in &pipeline.steps {
+        let StepKind::Load(load) = &step.kind else { continue };
+        let rows = dates.iter().filter_map(|date| {
+            let row = ledger.get(&(step.name.clone(), Partition::Day(*date)))?;
+            Some((*date, serde_json::from_value::<Loaded>(row.output.clone()).ok()?))
+        });
+        let rows: Vec<(LogicalDate, Loaded)> = rows.collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let generations = services.serving.generations(load.table.as_str()).await?;
+        let Some(visible) = generations.iter().find(|one| one.visible) else { continue };
+        for (date, loaded) in rows {
+            if visible.generation < loaded.generation {
+                back.push(ServedBack {
+                    step: step.name.clone(),
+                    date,
+                    table: load.table.to_string(),
+                    visible: visible.generation.clone(),
+                    loaded: loaded.generation,
+                });
+            }
+        }
+    }
+    Ok(back)
 }
 
 /// Whether all files of a partition are there.

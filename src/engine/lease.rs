@@ -30,15 +30,7 @@ impl Held {
         cancel: CancellationToken,
     ) -> Outcome<Self> {
         let now = services.clock.now();
-        let lease =
-            services.state.acquire(name, holder, TIME, now).await.map_err(
-                |failure| match failure.kind {
-                    FailureKind::Conflict if failure.hint.is_none() => {
-                        failure.with_hint("wait for the other run to end, or stop it")
-                    }
-                    _ => failure,
-                },
-            )?;
+        let lease = services.state.acquire(name, holder, TIME, now).await?;
         let (state, clock, renewed) =
             (Arc::clone(&services.state), Arc::clone(&services.clock), lease.clone());
         let renewal = tokio::spawn(async move {
@@ -61,6 +53,12 @@ impl Held {
     /// The lease.
     pub(super) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Whether nobody took it over yet, as far as that can be told.
+    pub(super) async fn is_ours(services: &Services, lease: &Lease) -> bool {
+        let renewed = services.state.renew(lease, TIME, services.clock.now()).await;
+        !matches!(renewed, Err(failure) if failure.kind == FailureKind::Conflict)
     }
 
     pub(super) async fn release(self) {

@@ -5,10 +5,13 @@ mod deadline;
 pub mod definition;
 mod dispatch;
 mod facts;
+mod fence;
+pub mod gc;
 mod lease;
 pub mod ledger;
 pub mod orphans;
 mod perform;
+pub mod rollback;
 mod states;
 
 pub use facts::{gather, history, standing};
@@ -64,7 +67,7 @@ pub struct RunOptions {
 const LAST_REMOVALS: Duration = Duration::from_secs(2);
 
 /// Carries out a plan and returns how it ended. The lease is given back in any case. Errors: only
-/// what keeps the run from starting (`Conflict` if somebody else holds the lease) or its end from
+/// what keeps the run from starting (`Held` if somebody else holds the lease) or its end from
 /// being written.
 pub async fn run(
     services: Arc<Services>,
@@ -83,6 +86,10 @@ pub async fn run(
     let lease_name = orphans::lease_name(&pipeline.name, plan.date);
     let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
     let lease = held.lease().clone();
+    if let Err(failure) = fence::fence(&services, &pipeline, &lease).await {
+        held.release().await;
+        return Err(failure);
+    }
     let run =
         Run { services, pipeline, plan, id, lease, options, events: Arc::clone(&events), cancel };
     let ended = run.carry_out().await;
@@ -173,6 +180,7 @@ impl Run {
             }
             false => None,
         };
+        let ours = lease.clone();
         let performer = Performer::new(
             Arc::clone(&services),
             Arc::clone(&pipeline),
@@ -204,8 +212,9 @@ impl Run {
         record.finished = Some(services.clock.now());
         record.failure.clone_from(&failure);
         services.state.put_run(&record).await?;
-        // A publication that was given up may yet come to pass: its files are not ours to remove.
-        if !given_up {
+        // A publication that was given up may yet come to pass: its files are not ours to remove. Nor
+        // are training sets, which have no owner, once another process goes on.
+        if !given_up && Held::is_ours(&services, &ours).await {
             let removed = made.clean_up();
             if !cancel.is_cancelled() {
                 removed.await;

@@ -98,7 +98,7 @@ impl Performer {
         for row in ledger.iter().filter(|row| row.is_done()) {
             origins.entry((row.step.clone(), row.partition)).or_insert_with(|| Origin {
                 generation: row.run.to_string(),
-                fingerprint: row.fingerprint.digest(),
+                fingerprint: row.visible_digest(),
             });
         }
         drop(origins);
@@ -186,6 +186,7 @@ impl Performer {
             output: self.made.output(&action.step).unwrap_or_default(),
             inputs: self.inputs(action),
             mark: None,
+            rollback: None,
         }
     }
 

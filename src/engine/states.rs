@@ -101,7 +101,7 @@ mod tests {
 
     use super::*;
     use crate::pipeline::interval::Partition;
-    use crate::run::record::{RunId, StepReport};
+    use crate::run::record::{RunId, RunKind, StepReport};
 
     fn run(planned: &[(&str, u64)]) -> RunRecord {
         RunRecord {

@@ -74,6 +74,7 @@ impl Facts {
             output: serde_json::Value::Null,
             inputs: Vec::new(),
             mark: None,
+            rollback: None,
         };
         self.ledger.insert(key, row);
     }

@@ -32,8 +32,25 @@ pub struct Facts {
     pub there: Option<Standing>,
     /// The sample that a run makes first, if it does.
     pub sample: Option<SampleFact>,
+    /// What is served by hand in place of what was loaded.
+    pub served_back: Vec<ServedBack>,
     /// Whether nobody looked: listings say that there is input everywhere, and not how much.
     pub assumed: bool,
+}
+
+/// A served table that was rolled back behind what a run loaded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServedBack {
+    /// The step that loads it.
+    pub step: Name,
+    /// The day that was loaded.
+    pub date: LogicalDate,
+    /// The served table.
+    pub table: String,
+    /// The generation that is visible.
+    pub visible: String,
+    /// The one that was loaded.
+    pub loaded: String,
 }
 
 /// The sample that a first run makes.

@@ -33,7 +33,7 @@ impl<'a> Fingerprints<'a> {
             .ledger
             .iter()
             .filter(|((step, _), row)| pipeline.is_unselected(step) || row.mark.is_some())
-            .map(|(key, row)| (key.clone(), row.fingerprint.digest()))
+            .map(|(key, row)| (key.clone(), row.visible_digest()))
             .collect();
         Self { pipeline, date, facts, digests }
     }

@@ -269,7 +269,7 @@ fn made_by(row: &LedgerRow) -> MadeBy {
     MadeBy {
         run: row.run.clone(),
         generation: generation.unwrap_or_else(|| row.run.to_string()),
-        fingerprint: row.fingerprint.digest(),
+        fingerprint: row.visible_digest(),
         done: row.done,
     }
 }

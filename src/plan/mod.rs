@@ -16,6 +16,7 @@ pub mod permissions;
 pub mod policy;
 pub mod preview;
 pub mod prices;
+mod rolled_back;
 mod unselected;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -24,7 +25,7 @@ use serde::Serialize;
 
 pub use self::assume::assumed;
 use self::demand::Demand;
-pub use self::facts::{Facts, ListingFact, SampleFact, VisibleFact};
+pub use self::facts::{Facts, ListingFact, SampleFact, ServedBack, VisibleFact};
 use self::fingerprints::Fingerprints;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
@@ -32,7 +33,7 @@ use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{Step, StepKind};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::RunId;
+use crate::run::record::{LedgerRow, RunId};
 use crate::steps::TableRead;
 
 /// The step name under which the joint publication of a partition is kept.
@@ -201,6 +202,7 @@ fn draft(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan>
     notices.extend(unselected::notices(pipeline, &demand, facts));
     notices.extend(late::notice(&planner.late));
     notices.extend(planner.others()?);
+    notices.extend(rolled_back::notices(&planner.actions, facts));
     Ok(Plan { pipeline: pipeline.name.clone(), date, actions: planner.actions, notices })
 }
 
@@ -452,6 +454,9 @@ impl Planner<'_> {
             }
             (Some(row), None) if row.fingerprint == Fingerprint::default() => {
                 Verdict::Run("its input came after it was marked as done".to_owned())
+            }
+            (Some(row @ LedgerRow { rollback: Some(back), .. }), None) => {
+                rolled_back::verdict(row, back, &fingerprint)
             }
             (Some(row), None) => match fingerprint.first_difference(&row.fingerprint) {
                 None => Verdict::Skip(row.run.clone()),

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::state::Lease;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::SchemaChange;
 use crate::run::failure::Outcome;
@@ -85,9 +86,28 @@ pub trait Catalog: Send + Sync {
     /// Readers see the old state or the new one, whole. Publishing what is visible already changes
     /// nothing. Errors: `Usage` if a partition's table is not among `tables`, or if a column that
     /// the visible table has is gone or has a type that does not hold its values, unless the
-    /// entry's `schema_change` allows it; then nothing at all is published.
-    async fn publish(&self, tables: &[TableEntry], partitions: &[PartitionEntry]) -> Outcome<()>;
+    /// entry's `schema_change` allows it; `Conflict` if a later holder of the lease has published or
+    /// has set a fence ([`Catalog::fence`]). Then nothing at all is published.
+    async fn publish(
+        &self,
+        tables: &[TableEntry],
+        partitions: &[PartitionEntry],
+        lease: &Lease,
+    ) -> Outcome<()>;
+
+    /// Refuses from now on what earlier holders of the lease publish to these tables. Setting it
+    /// again changes nothing.
+    ///
+    /// Errors: `Conflict` if a later holder of the lease was here.
+    async fn fence(&self, tables: &[String], lease: &Lease) -> Outcome<()>;
 
     /// Generations of a partition that were visible before, newest first, without the visible one.
     async fn history(&self, table: &str, key: &str) -> Outcome<Vec<PartitionEntry>>;
+
+    /// The same of all partitions of a table, by key.
+    async fn earlier(&self, table: &str) -> Outcome<Vec<PartitionEntry>>;
+
+    /// Forgets generations of a partition that are not visible; returns those that are not known any
+    /// more. Their files are the caller's to remove. One that is visible stays as it is.
+    async fn forget(&self, table: &str, key: &str, generations: &[String]) -> Outcome<Vec<String>>;
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::state::Lease;
 use crate::run::failure::Outcome;
 
 /// One served item: a key and its list.
@@ -83,11 +84,25 @@ pub trait ServingStore: Send + Sync {
     /// Closes a generation and makes it visible at once, instead of the one before.
     ///
     /// Sealing the visible generation again changes nothing. Errors: `Quality` if it does not hold
-    /// `items` items; then it stays invisible.
-    async fn seal_and_flip(&self, table: &str, generation: &str, items: u64) -> Outcome<()>;
+    /// `items` items, `Conflict` if a later holder of the lease has made one visible or has set a
+    /// fence ([`ServingStore::fence`]); then it stays invisible.
+    async fn seal_and_flip(
+        &self,
+        table: &str,
+        generation: &str,
+        items: u64,
+        lease: &Lease,
+    ) -> Outcome<()>;
 
-    /// Makes another sealed generation visible. Errors: `NotFound` if there is no such sealed one.
-    async fn flip(&self, table: &str, generation: &str) -> Outcome<()>;
+    /// Makes another sealed generation visible. Errors: `NotFound` if there is no such sealed one,
+    /// `Conflict` as for [`ServingStore::seal_and_flip`].
+    async fn flip(&self, table: &str, generation: &str, lease: &Lease) -> Outcome<()>;
+
+    /// Refuses from now on that earlier holders of the lease make a generation of the table visible.
+    /// Setting it again changes nothing.
+    ///
+    /// Errors: `Conflict` if a later holder of the lease was here.
+    async fn fence(&self, table: &str, lease: &Lease) -> Outcome<()>;
 
     /// Generations of a table, newest first.
     async fn generations(&self, table: &str) -> Outcome<Vec<GenerationEntry>>;
@@ -98,6 +113,9 @@ pub trait ServingStore: Send + Sync {
     /// The list of a key in the visible generation; `None` if the key is not in it.
     /// Errors: `NotFound` if the table has no visible generation.
     async fn get(&self, table: &str, key: &str) -> Outcome<Option<ServedList>>;
+
+    /// Removes a generation that is not visible, sealed or not; says whether it is gone.
+    async fn discard(&self, table: &str, generation: &str) -> Outcome<bool>;
 
     /// Removes all generations but the newest `keep` sealed ones; never the visible one, nor one
     /// that is younger than the visible one. Returns the number removed.

@@ -18,8 +18,11 @@ pub struct Lease {
     pub name: String,
     /// Who holds it.
     pub holder: String,
-    /// Grows with every acquisition, so that a holder that was taken over can be told by it.
+    /// Grows with every acquisition, so that a holder that was taken over can be told by it. The
+    /// first is the time in seconds since 1970: a state that was lost does not bring small ones back.
     pub fence: u64,
+    /// Whether the holder before did not give it back: it may only be paused, and come back.
+    pub seized: bool,
 }
 
 impl Lease {
@@ -32,12 +35,14 @@ impl Lease {
         Failure::new(FailureKind::Conflict, text)
     }
 
-    /// The failure of somebody who wants a lease that `holder` has `until` then.
-    pub fn held_by(name: &str, holder: &str, until: DateTime<Utc>) -> Failure {
-        let until = until.to_rfc3339_opts(SecondsFormat::Secs, true);
-        let text = format!("`{name}` is held by `{holder}` until {until}");
+    /// The failure of a holder that comes after a later one: nothing of it becomes visible any more.
+    pub fn fenced_off(&self) -> Failure {
+        let text = format!(
+            "`{}` was taken over by another process: nothing of this one becomes visible any more",
+            self.name
+        );
         Failure::new(FailureKind::Conflict, text)
-            .with_hint("wait for it to end, or for its lease to run out")
+            .with_hint("`recctl runs` shows the one that goes on")
     }
 }
 
@@ -46,8 +51,34 @@ impl Lease {
 pub struct Holding {
     /// Who: `<host>/<process>/…`.
     pub holder: String,
+    /// Since when; not known of leases that an older recctl took.
+    pub since: Option<DateTime<Utc>>,
     /// Until when, unless it is renewed.
     pub until: DateTime<Utc>,
+}
+
+impl Holding {
+    /// The failure of somebody who wants the lease `name`.
+    pub fn refused(&self, name: &str) -> Failure {
+        let time = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let since = self.since.map_or_else(String::new, |it| format!(" since {}", time(it)));
+        let text = format!(
+            "`{name}` is held by {}{since}; its lease lasts until {}",
+            self.who(),
+            time(self.until)
+        );
+        Failure::new(FailureKind::Held, text)
+            .with_hint("wait for it to end, or for its lease to run out")
+    }
+
+    /// The holder in words.
+    pub fn who(&self) -> String {
+        let mut parts = self.holder.split('/');
+        match (parts.next(), parts.next()) {
+            (Some(host), Some(process)) => format!("process {process} on host `{host}`"),
+            _ => format!("`{}`", self.holder),
+        }
+    }
 }
 
 /// Remembers what was done.
@@ -61,6 +92,9 @@ pub trait StateStore: Send + Sync {
 
     /// The last runs, newest first by start.
     async fn runs(&self, limit: usize) -> Outcome<Vec<RunRecord>>;
+
+    /// Removes a run and its steps. One that nobody knows is no error.
+    async fn remove_run(&self, id: &RunId) -> Outcome<()>;
 
     /// Writes a step's record, replacing the one of the same run, step, action and partition.
     async fn put_step(&self, step: &StepRecord) -> Outcome<()>;
@@ -100,7 +134,7 @@ pub trait StateStore: Send + Sync {
     /// Takes the lease if nobody holds it, or its holder's time is up or its process is known to
     /// be dead. Taking it again as the same holder renews it.
     ///
-    /// Errors: `Conflict`, naming the holder and until when.
+    /// Errors: `Held`, naming the holder, since when and until when.
     async fn acquire(
         &self,
         name: &str,

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 
 use super::catalog::{FileEntry, TableEntry};
+use super::state::Lease;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::WarehouseLayout;
 use crate::run::failure::Outcome;
@@ -14,6 +15,8 @@ pub struct LoadBatch {
     pub token: String,
     /// The run, for the ledger.
     pub run: String,
+    /// On whose behalf.
+    pub lease: Lease,
     /// The tables.
     pub tables: Vec<TableLoad>,
 }
@@ -53,8 +56,14 @@ pub trait Warehouse: Send + Sync {
     /// that the table lacks are added; a column whose type differs is a failure of kind `Usage`
     /// that names it. Idempotent by token. After an error nothing of the batch is visible.
     /// Errors: `Quality` if the rows loaded are not as many as said, `Input` if a file cannot be
-    /// read.
+    /// read, `Conflict` if a later holder of the lease has loaded or has set a fence
+    /// ([`Warehouse::fence`]).
     async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome>;
+
+    /// Refuses from now on what earlier holders of the lease load. Setting it again changes nothing.
+    ///
+    /// Errors: `Conflict` if a later holder of the lease was here.
+    async fn fence(&self, lease: &Lease) -> Outcome<()>;
 
     /// Rows of a table, of one day or all; `None` if there is no such table.
     async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>>;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use object_store::memory::InMemory;
@@ -53,6 +54,17 @@ pub struct Listing {
     pub version: String,
     /// The folder or file that was looked for, as people know it.
     pub shown: String,
+}
+
+/// A file of the lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredFile {
+    /// Path in the lake.
+    pub path: String,
+    /// Size in bytes.
+    pub bytes: u64,
+    /// When it was written last.
+    pub modified: DateTime<Utc>,
 }
 
 /// Where a source's path leads.
@@ -185,6 +197,40 @@ impl Lake {
         let mut paths: Vec<String> = files.iter().map(|file| file.location.to_string()).collect();
         paths.sort_unstable();
         Ok(paths)
+    }
+
+    /// All files below a folder, by path. A folder that is not there is no error.
+    pub async fn stored(&self, folder: &str) -> Outcome<Vec<StoredFile>> {
+        let failed = |error: object_store::Error| store_failure("list", folder, &error);
+        let files: Vec<ObjectMeta> =
+            self.store.list(Some(&StorePath::from(folder))).try_collect().await.map_err(failed)?;
+        let mut stored: Vec<StoredFile> = files
+            .into_iter()
+            .map(|file| StoredFile {
+                path: file.location.to_string(),
+                bytes: file.size,
+                modified: file.last_modified,
+            })
+            .collect();
+        stored.sort_by(|a, b| a.path.cmp(&b.path));
+        Ok(stored)
+    }
+
+    /// Removes files. One that is not there is no error.
+    pub async fn remove_files(&self, paths: &[String]) -> Outcome<()> {
+        let locations: Vec<_> =
+            paths.iter().map(|path| Ok(StorePath::from(path.as_str()))).collect();
+        let mut removed = self.store.delete_stream(futures::stream::iter(locations).boxed());
+        while let Some(one) = removed.next().await {
+            match one {
+                Ok(_) | Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => {
+                    let first = paths.first().map_or("", String::as_str);
+                    return Err(store_failure("remove", first, &error));
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes a file.

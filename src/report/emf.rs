@@ -219,7 +219,7 @@ impl Document {
         let cancelled = status == Status::Cancelled;
         // A schedule delivers at least once: that the second start finds the first at work is no
         // failure of anything.
-        let refused = !began && kind == Some(FailureKind::Conflict);
+        let refused = !began && kind == Some(FailureKind::Held);
         let failed = !succeeded && !cancelled && !refused;
         for (name, is) in [
             ("RunSucceeded", succeeded),

@@ -22,7 +22,9 @@ pub enum FailureKind {
     NotFound,
     /// There are no credentials, they have expired, or they do not allow it.
     Denied,
-    /// Somebody else holds the lease, or changed the thing in between.
+    /// Somebody else holds the lease: nothing was begun.
+    Held,
+    /// Somebody else changed the thing in between, or took the lease over.
     Conflict,
     /// A service or the machine cannot do it now; the same call may go through later.
     Transient,
@@ -46,6 +48,7 @@ impl FailureKind {
             Self::Step => "step",
             Self::NotFound => "not_found",
             Self::Denied => "denied",
+            Self::Held => "held",
             Self::Conflict => "conflict",
             Self::Transient => "transient",
             Self::Exhausted => "exhausted",
@@ -65,6 +68,7 @@ impl FailureKind {
             | Self::Step
             | Self::NotFound
             | Self::Denied
+            | Self::Held
             | Self::Conflict
             | Self::Exhausted
             | Self::Cancelled

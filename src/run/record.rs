@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::failure::Failure;
@@ -27,6 +27,13 @@ impl RunId {
     /// Takes a text for an identity, as when a person names a run.
     pub fn from_text(text: impl Into<String>) -> Self {
         Self(text.into())
+    }
+
+    /// When the run started, to the second; `None` if the text is no identity of a run.
+    pub fn started(&self) -> Option<DateTime<Utc>> {
+        let (before_salt, _) = self.0.rsplit_once('-')?;
+        let (_, start) = before_salt.rsplit_once('-')?;
+        NaiveDateTime::parse_from_str(start, "%Y%m%dT%H%M%S").ok().map(|start| start.and_utc())
     }
 
     /// The identity as text.
@@ -85,6 +92,8 @@ pub enum RunKind {
     Pipeline,
     /// A person set part of the ledger.
     Mark,
+    /// A person made an earlier state visible again.
+    Rollback,
 }
 
 impl RunKind {
@@ -93,6 +102,7 @@ impl RunKind {
         match self {
             Self::Pipeline => "run",
             Self::Mark => "mark",
+            Self::Rollback => "rollback",
         }
     }
 
@@ -134,7 +144,7 @@ pub struct RunRecord {
     /// of runs of an older recctl.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<String>,
-    /// A line for people: what was marked, why and by whom.
+    /// A line for people: what was done by hand, why and by whom.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
@@ -262,12 +272,23 @@ pub struct LedgerRow {
     /// That a person set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mark: Option<Mark>,
+    /// That a person made an earlier generation visible again; `run` is the one that made that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollback: Option<RolledBack>,
 }
 
 impl LedgerRow {
     /// Whether it says that the work is done; a person may have said that it is not.
     pub fn is_done(&self) -> bool {
         self.mark.as_ref().is_none_or(|mark| mark.set == MarkedAs::Done)
+    }
+
+    /// The digest of what was made from which readers see.
+    pub fn visible_digest(&self) -> String {
+        match &self.rollback {
+            Some(back) => back.fingerprint.clone(),
+            None => self.fingerprint.digest(),
+        }
     }
 }
 
@@ -340,6 +361,15 @@ impl MarkedAs {
             Self::Missing => "missing",
         }
     }
+}
+
+/// That a person made an earlier generation visible again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolledBack {
+    /// As which run it is on record.
+    pub by: RunId,
+    /// The digest of what the visible generation was made from.
+    pub fingerprint: String,
 }
 
 /// A model: how it was fitted and where it lies.

@@ -73,7 +73,7 @@ async fn show(context: &StepContext, table: &str, generation: &str, items: u64) 
                 .with_hint("`--serve` loads these all the same"));
         }
     }
-    services.serving.seal_and_flip(table, generation, items).await
+    services.serving.seal_and_flip(table, generation, items, &context.lease).await
 }
 
 /// Loads the lists of a scoring step and flips the pointer.

@@ -36,7 +36,7 @@ pub async fn publish(
         partitions.push(one.partition.clone());
     }
     if !partitions.is_empty() {
-        context.services.catalog.publish(&entries, &partitions).await?;
+        context.services.catalog.publish(&entries, &partitions, &context.lease).await?;
     }
     for partition in &partitions {
         context.made.published(&partition.table, &partition.key);
@@ -65,6 +65,7 @@ pub async fn publish(
         let batch = LoadBatch {
             token: format!("{generation}/{partition}"),
             run: generation.to_owned(),
+            lease: context.lease.clone(),
             tables,
         };
         loaded += match context.services.warehouse.load(&batch).await? {

@@ -95,7 +95,7 @@ pub async fn score(
         tables.push(entry);
         partitions.push(partition);
     }
-    context.services.catalog.publish(&tables, &partitions).await?;
+    context.services.catalog.publish(&tables, &partitions, &context.lease).await?;
     let users = metrics.get("users").copied().map_or(0, count);
     let rows = partitions.first().map_or(0, |partition| partition.rows);
     let scored = Scored {

@@ -87,9 +87,10 @@ pub async fn select(
         users,
         test_days: (cuts.test.first, cuts.test.last),
     };
-    register(context, name, &decision, &metrics).await?;
     let (state, pipeline) = (&context.services.state, &context.pipeline.name);
+    // Before the registration, which knows no lease: who was taken over stops here.
     state.put_decision(pipeline, name, &decision, &context.lease).await?;
+    register(context, name, &decision, &metrics).await?;
     context.made.put_output(name, to_value(&decision)?);
     Ok(StepReport {
         note: Some(format!("{role} {}: {}", decision.winner_name, describe(&decision.winner))),

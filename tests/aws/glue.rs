@@ -21,7 +21,7 @@ use stand_ins::stack::{Stack, bucket_name, or_skip};
 use super::athena::Athena;
 use super::session::{open, target};
 use crate::contract::catalog::{catalog_contract, whole_states};
-use crate::contract::{at, kind};
+use crate::contract::{at, kind, lease};
 
 /// A session with a bucket and a database of its own; Glue is at `glue`.
 async fn place(stack: &Stack, glue: &str) -> AwsSession {
@@ -138,7 +138,7 @@ async fn tables_are_described_for_hive() {
         by_day: false,
         ..table("", &[("step", "Utf8"), ("raw", "Utf8")])
     };
-    catalog(&session).publish(&[entry, whole, quarantine], &[one]).await.unwrap();
+    catalog(&session).publish(&[entry, whole, quarantine], &[one], &lease()).await.unwrap();
     let keys = |table: &Table| -> String {
         let all =
             table.partition_keys().iter().chain(table.storage_descriptor().unwrap().columns());
@@ -257,7 +257,7 @@ async fn athena_reads_what_is_published() {
         made.push(written(&session, entry, &sql(rows, day)).await);
     }
     let partitions: Vec<_> = made.iter().map(|(_, entry)| entry.clone()).collect();
-    store.publish(&[made[0].0.clone()], &partitions).await.unwrap();
+    store.publish(&[made[0].0.clone()], &partitions, &lease()).await.unwrap();
     assert_eq!(store.partitions("t").await.unwrap(), partitions);
 
     let storage = glue_table(&session, "t").await.storage_descriptor.unwrap();
@@ -278,12 +278,12 @@ async fn athena_reads_what_is_published() {
         let entry = PartitionEntry { date: None, ..partition("w", "all", generation) };
         let sql = format!("SELECT unnest(range(0, {rows})) AS n");
         let (table, entry) = written(&session, entry, &sql).await;
-        store.publish(&[table], &[entry]).await.unwrap();
+        store.publish(&[table], &[entry], &lease()).await.unwrap();
         let found = athena.rows("SELECT count(*) FROM w").await;
         assert_eq!(found, [[rows.to_string()]]);
     }
     let before = store.history("w", "all").await.unwrap();
-    store.publish(&[store.table("w").await.unwrap().unwrap()], &before).await.unwrap();
+    store.publish(&[store.table("w").await.unwrap().unwrap()], &before, &lease()).await.unwrap();
     assert_eq!(athena.rows("SELECT count(*) FROM w").await, [["2"]]);
 }
 
@@ -322,7 +322,7 @@ async fn a_flip_shows_one_generation_of_each_day() {
         let sql = format!("SELECT unnest(range(0, {rows})) AS n, DATE '{day}' AS dt");
         let entry = partition("t", day, generation);
         let (table, entry) = written(&session, entry, &sql).await;
-        store.publish(&[table], &[entry]).await.unwrap();
+        store.publish(&[table], &[entry], &lease()).await.unwrap();
     };
     publish("2026-03-01", "r1", 3).await;
     publish("2026-03-02", "r1", 4).await;
@@ -334,7 +334,7 @@ async fn a_flip_shows_one_generation_of_each_day() {
     );
     let before = store.history("t", "2026-03-02").await.unwrap();
     let entry = store.table("t").await.unwrap().unwrap();
-    store.publish(&[entry], &before).await.unwrap();
+    store.publish(&[entry], &before, &lease()).await.unwrap();
     assert_eq!(
         rows_by_day(&session, &athena, "t").await,
         [["2026-03-01", "5", "10"], ["2026-03-02", "4", "6"]]
@@ -359,7 +359,7 @@ async fn two_publishers_lose_nothing() {
                 let some =
                     [partition("t", day, &generation), shared, partition("w", "all", &generation)];
                 let tables = [table("t", &[("a", "Int64")]), whole.clone()];
-                store.publish(&tables, &some).await.unwrap();
+                store.publish(&tables, &some, &lease()).await.unwrap();
                 note(&session, "t", &format!("{name}{n}")).await;
             }
         }
@@ -423,12 +423,12 @@ async fn a_schema_grows_and_others_words_stay() {
         let store = catalog(&session);
         let old = table("t", &[("a", "Int32"), ("b", "Utf8")]);
         let first = partition("t", "2026-03-01", "r1");
-        store.publish(&[old], std::slice::from_ref(&first)).await.unwrap();
+        store.publish(&[old], std::slice::from_ref(&first), &lease()).await.unwrap();
         note(&session, "t", "kept").await;
 
         let grown = table("t", &[("new", "Date32"), ("b", "Utf8View"), ("a", "Int64")]);
         let second = partition("t", "2026-03-02", "r2");
-        store.publish(std::slice::from_ref(&grown), &[second]).await.unwrap();
+        store.publish(std::slice::from_ref(&grown), &[second], &lease()).await.unwrap();
         let found = glue_table(&session, "t").await;
         assert_eq!(found.parameters().unwrap()["note.kept"], "kept");
         assert_eq!(found.owner(), Some("somebody"));
@@ -473,7 +473,7 @@ async fn what_stops_stops_before_the_first_change() {
     let (recorder, session) = recorded(&session);
     let store = catalog(&session);
     let old = table("t", &[("a", "Int64"), ("b", "Utf8")]);
-    store.publish(&[old], &[partition("t", "2026-03-01", "r1")]).await.unwrap();
+    store.publish(&[old], &[partition("t", "2026-03-01", "r1")], &lease()).await.unwrap();
     let database = session.target().catalog.database.clone();
     let foreign = TableInput::builder().name("theirs").parameters("by", "crawler").build().unwrap();
     let made = session.glue().create_table().database_name(&database).table_input(foreign);
@@ -487,7 +487,7 @@ async fn what_stops_stops_before_the_first_change() {
     let beside = table("new", &[("a", "Int64")]);
     let new = partition("new", "2026-03-01", "r2");
     let publish = async |entry: TableEntry, one: PartitionEntry| {
-        let outcome = store.publish(&[beside.clone(), entry], &[new.clone(), one]).await;
+        let outcome = store.publish(&[beside.clone(), entry], &[new.clone(), one], &lease()).await;
         outcome.unwrap_err()
     };
     let day = |table: &str| partition(table, "2026-03-02", "r2");
@@ -540,7 +540,7 @@ async fn what_is_visible_is_not_sent_again() {
             rows: n,
         })
         .collect();
-    store.publish(&tables, &all).await.unwrap();
+    store.publish(&tables, &all, &lease()).await.unwrap();
     let count =
         |name: &str| recorder.requests().iter().filter(|call| call.operation == name).count();
     assert_eq!(count("BatchCreatePartition"), 3, "a hundred at a time");
@@ -553,7 +553,7 @@ async fn what_is_visible_is_not_sent_again() {
     for one in &mut all {
         one.published = at(1);
     }
-    store.publish(&tables, &all).await.unwrap();
+    store.publish(&tables, &all, &lease()).await.unwrap();
     let sent: Vec<String> = recorder.mutating().iter().map(|call| call.operation.clone()).collect();
     assert!(sent.is_empty(), "{sent:?}");
 
@@ -590,7 +590,7 @@ async fn a_failed_flip_takes_back_those_before() {
             partition("z", "2026-03-01", generation),
         ]
     };
-    calm.publish(&tables, &all("r1", "2026-03-02")).await.unwrap();
+    calm.publish(&tables, &all("r1", "2026-03-02"), &lease()).await.unwrap();
     let state = async || {
         let mut state = Vec::new();
         for name in ["a", "w", "z"] {
@@ -611,7 +611,7 @@ async fn a_failed_flip_takes_back_those_before() {
         }]}},
     }));
     let store = catalog(&session);
-    let failure = store.publish(&tables, &all("r2", "2026-03-03")).await.unwrap_err();
+    let failure = store.publish(&tables, &all("r2", "2026-03-03"), &lease()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Transient);
     assert_eq!(
         failure.message,
@@ -626,7 +626,7 @@ async fn a_failed_flip_takes_back_those_before() {
         "service": "glue", "operation": "BatchDeletePartition",
         "error": {"code": "AccessDeniedException"},
     }));
-    let failure = store.publish(&tables, &all("r2", "2026-03-03")).await.unwrap_err();
+    let failure = store.publish(&tables, &all("r2", "2026-03-03"), &lease()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Transient);
     assert!(failure.message.contains("; 2 partitions were visible"), "{failure}");
     assert!(failure.message.contains("stays visible: cannot delete partitions"), "{failure}");
@@ -635,7 +635,7 @@ async fn a_failed_flip_takes_back_those_before() {
 
     // The same again goes through.
     trouble.clear();
-    store.publish(&tables, &all("r2", "2026-03-03")).await.unwrap();
+    store.publish(&tables, &all("r2", "2026-03-03"), &lease()).await.unwrap();
     assert_eq!(generations(&calm, "a").await, ["2026-03-01 r2", "2026-03-02 r1", "2026-03-03 r2"]);
     assert_eq!(generations(&calm, "w").await, ["all r2"]);
 }
@@ -644,7 +644,7 @@ async fn a_failed_flip_takes_back_those_before() {
 async fn throttles_and_races_are_waited_out() {
     let Some(stack) = or_skip() else { return };
     let session = place(stack, &stack.ministack()).await;
-    catalog(&session).publish(&[table("t", &[("a", "Int32")])], &[]).await.unwrap();
+    catalog(&session).publish(&[table("t", &[("a", "Int32")])], &[], &lease()).await.unwrap();
     let Some((trouble, session)) = troubled(&session) else { return };
     trouble.rule(&json!([
         {"service": "glue", "operation": "UpdateTable", "times": 3,
@@ -655,7 +655,7 @@ async fn throttles_and_races_are_waited_out() {
     let store = catalog(&session);
     let grown = table("t", &[("a", "Int64")]);
     let one = partition("t", "2026-03-01", "r1");
-    store.publish(std::slice::from_ref(&grown), &[one]).await.unwrap();
+    store.publish(std::slice::from_ref(&grown), &[one], &lease()).await.unwrap();
     assert_eq!(trouble.fired().len(), 5);
     assert_eq!(store.table("t").await, Ok(Some(grown)));
     assert_eq!(generations(&store, "t").await, ["2026-03-01 r1"]);
@@ -664,7 +664,7 @@ async fn throttles_and_races_are_waited_out() {
     trouble.rule(&json!({"service": "glue", "operation": "BatchGetPartition",
         "error": {"code": "AccessDeniedException"}}));
     let denied = store
-        .publish(&[table("t", &[("a", "Int64")])], &[partition("t", "2026-03-02", "r1")])
+        .publish(&[table("t", &[("a", "Int64")])], &[partition("t", "2026-03-02", "r1")], &lease())
         .await;
     assert_eq!(kind(denied), FailureKind::Denied);
 }
@@ -680,7 +680,7 @@ async fn partitions_of_others_are_not_replaced() {
     let request = session.glue().create_database();
     let input = DatabaseInput::builder().name(&database).build().unwrap();
     request.database_input(input).send().await.unwrap();
-    store.publish(std::slice::from_ref(&entry), &[]).await.unwrap();
+    store.publish(std::slice::from_ref(&entry), &[], &lease()).await.unwrap();
     let input = aws_sdk_glue::types::PartitionInput::builder()
         .values("2026-03-01")
         .set_parameters(Some(HashMap::from([("by".to_owned(), "crawler".to_owned())])))
@@ -688,6 +688,6 @@ async fn partitions_of_others_are_not_replaced() {
     let made = session.glue().create_partition().database_name(&database).table_name("t");
     made.partition_input(input).send().await.unwrap();
     assert_eq!(store.partitions("t").await, Ok(vec![]));
-    let outcome = store.publish(&[entry], &[partition("t", "2026-03-01", "r1")]).await;
+    let outcome = store.publish(&[entry], &[partition("t", "2026-03-01", "r1")], &lease()).await;
     assert_eq!(kind(outcome), FailureKind::Conflict);
 }

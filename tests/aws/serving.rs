@@ -19,7 +19,7 @@ use stand_ins::stack::or_skip;
 
 use super::session::{open, target};
 use crate::contract::serving::serving_store_contract;
-use crate::contract::{at, kind};
+use crate::contract::{at, kind, lease};
 
 const TABLE: &str = "recommendations";
 const PREFIX: &str = "acme-";
@@ -95,7 +95,7 @@ fn expected(lists: &[ServingItem]) -> BTreeMap<String, Vec<String>> {
 async fn load(store: &dyn ServingStore, generation: &str, lists: &[ServingItem]) {
     store.begin(TABLE, generation, "als", at(0)).await.unwrap();
     store.put(TABLE, generation, lists).await.unwrap();
-    store.seal_and_flip(TABLE, generation, lists.len() as u64).await.unwrap();
+    store.seal_and_flip(TABLE, generation, lists.len() as u64, &lease()).await.unwrap();
 }
 
 async fn names(store: &dyn ServingStore) -> Vec<String> {
@@ -204,7 +204,7 @@ async fn a_throttled_table_is_loaded_whole_in_full_batches() {
     store.put(TABLE, "1", &all[..1_005]).await.unwrap();
     store.put(TABLE, "1", &all[1_005..]).await.unwrap();
     let log = pressure.log();
-    store.seal_and_flip(TABLE, "1", 2_010).await.unwrap();
+    store.seal_and_flip(TABLE, "1", 2_010, &lease()).await.unwrap();
     assert_eq!(stored(&direct, "1").await, expected(&all));
 
     let asked: usize = log.iter().map(|write| write.asked).sum();
@@ -255,7 +255,7 @@ async fn a_load_that_is_cut_off_goes_on_from_its_checkpoint() {
                 store.checkpoint(TABLE, "1", done).await.unwrap();
             }
         }
-        store.seal_and_flip(TABLE, "1", 1_000).await.unwrap();
+        store.seal_and_flip(TABLE, "1", 1_000, &lease()).await.unwrap();
     };
     let half = async {
         while pressure.accepted(NAME) < 500 {
@@ -311,11 +311,14 @@ async fn two_loaders_of_one_generation_do_no_harm() {
     let (one, other) = (handle(&session), handle(&session));
     tokio::join!(put(&one, all.chunks(100).collect()), put(&other, all.rchunks(100).collect()),);
     // Of both, only the right number is taken.
-    assert_eq!(kind(one.seal_and_flip(TABLE, "1", 599).await), FailureKind::Quality);
-    let (first, second) =
-        tokio::join!(one.seal_and_flip(TABLE, "1", 600), other.seal_and_flip(TABLE, "1", 600));
+    assert_eq!(kind(one.seal_and_flip(TABLE, "1", 599, &lease()).await), FailureKind::Quality);
+    let ours = lease();
+    let (first, second) = tokio::join!(
+        one.seal_and_flip(TABLE, "1", 600, &ours),
+        other.seal_and_flip(TABLE, "1", 600, &ours)
+    );
     assert_eq!((first, second), (Ok(()), Ok(())));
-    assert_eq!(kind(one.seal_and_flip(TABLE, "1", 601).await), FailureKind::Quality);
+    assert_eq!(kind(one.seal_and_flip(TABLE, "1", 601, &lease()).await), FailureKind::Quality);
     assert_eq!(stored(&session, "1").await, expected(&all));
     let generations = one.generations(TABLE).await.unwrap();
     assert_eq!((generations.len(), generations[0].items), (1, 600));
@@ -330,11 +333,11 @@ async fn a_loader_that_was_paused_does_not_bring_yesterday_back() {
     paused.begin(TABLE, "1", "als", at(0)).await.unwrap();
     paused.put(TABLE, "1", &all).await.unwrap();
     load(&other, "2", &all).await;
-    assert_eq!(kind(paused.seal_and_flip(TABLE, "1", 3).await), FailureKind::Conflict);
+    assert_eq!(kind(paused.seal_and_flip(TABLE, "1", 3, &lease()).await), FailureKind::Conflict);
     assert_eq!(other.get(TABLE, "user#1").await.unwrap().unwrap().generation.generation, "2");
     // Who begins it anew wants it.
     paused.begin(TABLE, "1", "als", at(0)).await.unwrap();
-    paused.seal_and_flip(TABLE, "1", 3).await.unwrap();
+    paused.seal_and_flip(TABLE, "1", 3, &lease()).await.unwrap();
     assert_eq!(other.get(TABLE, "user#1").await.unwrap().unwrap().generation.generation, "1");
 }
 
@@ -351,7 +354,7 @@ async fn a_loader_of_a_removed_generation_writes_nothing_more() {
         for outcome in [
             paused.put(TABLE, "0", &lists(3)).await,
             paused.checkpoint(TABLE, "0", 3).await,
-            paused.seal_and_flip(TABLE, "0", 2).await,
+            paused.seal_and_flip(TABLE, "0", 2, &lease()).await,
         ] {
             assert_eq!(kind(outcome), FailureKind::NotFound);
         }
@@ -362,7 +365,7 @@ async fn a_loader_of_a_removed_generation_writes_nothing_more() {
             assert_eq!(kind(paused.checkpoint(TABLE, "0", 3).await), FailureKind::NotFound);
         }
         other.put(TABLE, "0", &lists(1)).await.unwrap();
-        other.seal_and_flip(TABLE, "0", 1).await.unwrap();
+        other.seal_and_flip(TABLE, "0", 1, &lease()).await.unwrap();
         assert_eq!(other.get(TABLE, "user#1").await, Ok(None));
     }
 }
@@ -436,7 +439,7 @@ async fn what_is_read_back_must_be_what_was_put() {
     };
     let delete = session.dynamodb().delete_item().table_name(NAME);
     delete.set_key(Some(key("user#7"))).send().await.unwrap();
-    let failure = store.seal_and_flip(TABLE, "2", 50).await.unwrap_err();
+    let failure = store.seal_and_flip(TABLE, "2", 50, &lease()).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Quality);
     assert_eq!(
         failure.message,
@@ -445,7 +448,7 @@ async fn what_is_read_back_must_be_what_was_put() {
     // A process that put nothing itself counts.
     let other = handle(&session);
     other.begin(TABLE, "2", "als", at(0)).await.unwrap();
-    let failure = other.seal_and_flip(TABLE, "2", 50).await.unwrap_err();
+    let failure = other.seal_and_flip(TABLE, "2", 50, &lease()).await.unwrap_err();
     assert!(failure.message.ends_with("holds 49 items instead of 50"), "{failure}");
     store.put(TABLE, "2", &[list(7)]).await.unwrap();
     let mut changed = key("user#8");
@@ -453,7 +456,7 @@ async fn what_is_read_back_must_be_what_was_put() {
     changed.insert("scores".to_owned(), AttributeValue::L(vec![]));
     let put = session.dynamodb().put_item().table_name(NAME);
     put.set_item(Some(changed)).send().await.unwrap();
-    let failure = store.seal_and_flip(TABLE, "2", 50).await.unwrap_err();
+    let failure = store.seal_and_flip(TABLE, "2", 50, &lease()).await.unwrap_err();
     assert!(failure.message.ends_with("is not what was put"), "{failure}");
     assert_eq!(store.get(TABLE, "user#7").await.unwrap().unwrap().generation.generation, "1");
 }
@@ -483,7 +486,7 @@ async fn a_removal_that_is_cut_off_is_finished_by_the_next() {
     assert!((1..400).contains(&left), "{left}");
     // It cannot be seen any more, nor be loaded on top of what is left.
     assert_eq!(names(&store).await, ["2"]);
-    assert_eq!(kind(store.flip(TABLE, "1").await), FailureKind::NotFound);
+    assert_eq!(kind(store.flip(TABLE, "1", &lease()).await), FailureKind::NotFound);
     assert_eq!(kind(store.begin(TABLE, "1", "als", at(0)).await), FailureKind::Conflict);
     assert_eq!(store.prune(TABLE, 1).await, Ok(0));
     assert_eq!(stored(&direct, "1").await, BTreeMap::new());
@@ -527,7 +530,7 @@ async fn where_generations_expire_nothing_is_deleted() {
         entry(&direct, "generation#1").await["expires"].as_n().unwrap().parse().unwrap();
     assert!(removed > expiry);
     clock.advance(Duration::from_secs(31 * 24 * 60 * 60));
-    assert_eq!(kind(store.flip(TABLE, "2").await), FailureKind::NotFound);
+    assert_eq!(kind(store.flip(TABLE, "2", &lease()).await), FailureKind::NotFound);
 }
 
 /// Prints how fast the client is, in the build that runs the tests.

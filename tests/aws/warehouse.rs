@@ -21,7 +21,7 @@ use stand_ins::redshift_data::{Config, RedshiftData};
 use stand_ins::stack::{self, REGION};
 
 use crate::contract::warehouse::{WarehouseTarget, warehouse_contract};
-use crate::contract::{day, kind};
+use crate::contract::{day, kind, lease};
 
 const ROLE: &str = "arn:aws:iam::123456789012:role/copy";
 
@@ -167,7 +167,7 @@ fn numbers(rows: i64) -> RecordBatch {
 }
 
 fn batch(token: &str, tables: Vec<TableLoad>) -> LoadBatch {
-    LoadBatch { token: token.to_owned(), run: "run".to_owned(), tables }
+    LoadBatch { token: token.to_owned(), run: "run".to_owned(), lease: lease(), tables }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -44,7 +44,9 @@ fn what_does_not_exist_is_2() {
         (&["run", "daily", "--target", "cloud"], "error: unknown target `cloud`"),
         (&["tables", "nothing"], "error: no table `nothing`\n  hint: there is: "),
         (&["runs", "show", "nothing"], "error: no run `nothing`"),
-        (&["rollback", "nothing"], "error: no served table `nothing`\n  hint: there is: recomm"),
+        (&["rollback", "nothing"], "error: no table or served table `nothing`\n  hint: there is: "),
+        (&["rollback", "users"], "hint: name it with --to; `recctl rollback users --list`"),
+        (&["rollback", "users", "--to", "x"], "error: `users` has no generation of run `x`"),
         (&["rollback", "recommendations"], "has no generation before the visible one"),
         (&["rollback", "recommendations", "--to", "x"], "`x`"),
         (&["recommend", "--anyone", "--table", "nothing"], "`nothing`"),
@@ -85,10 +87,40 @@ async fn a_lease_that_somebody_else_holds_is_4() {
     let holder = format!("{}/{}/x", host_name(), std::process::id());
     let lease = state.acquire(&name, &holder, time, SystemClock.now()).await.unwrap();
     let ran = sandbox.run(&AGAIN).ends_with(4);
-    assert!(ran.stderr.contains(&holder), "{}", ran.stderr);
+    let named = format!("process {} on host `{}` since 20", std::process::id(), host_name());
+    assert!(ran.stderr.contains(&named), "{}", ran.stderr);
     assert!(ran.stderr.contains("hint: wait for it to end"), "{}", ran.stderr);
     state.release(&lease).await.unwrap();
     sandbox.run(&AGAIN).ends_with(0);
+}
+
+/// Two start at once: one does the work, the other says who does and ends.
+#[test]
+fn of_two_starts_one_runs() {
+    let sandbox = Sandbox::prepared();
+    let mut both = [0, 1].map(|_| {
+        let mut command = sandbox.command(&["run", "daily", "--date", DAY, "--force"]);
+        command.args(["--select", "interactions", "--threads", "2"]);
+        let started = std::time::Instant::now();
+        (started, command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+    });
+    let ids = [both[0].1.id(), both[1].1.id()];
+    let first = loop {
+        let ended = both.iter_mut().position(|(_, child)| child.try_wait().unwrap().is_some());
+        match ended {
+            Some(first) => break first,
+            None => std::thread::yield_now(),
+        }
+    };
+    let [one, two] = both;
+    let (loser, winner) = if first == 0 { (one, two) } else { (two, one) };
+    println!("refused after {:?}", loser.0.elapsed());
+    let (refused, done) =
+        (loser.1.wait_with_output().unwrap(), winner.1.wait_with_output().unwrap());
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert_eq!((refused.status.code(), done.status.code()), (Some(4), Some(0)), "{told}");
+    let named = format!("`daily/{DAY}` is held by process {} on host", ids[1 - first]);
+    assert!(told.contains(&named), "{told}");
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ const COMMANDS: [&[&str]; 24] = [
     &["sample"],
     &["recommend"],
     &["rollback"],
+    &["gc"],
     &["runs"],
     &["runs", "show"],
     &["tables"],

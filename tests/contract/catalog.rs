@@ -5,7 +5,7 @@ use recctl::pipeline::step::SchemaChange;
 use recctl::ports::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
 use recctl::run::failure::FailureKind;
 
-use super::{at, day, kind};
+use super::{at, day, fenced, kind, lease};
 
 fn columns(names: &[&str]) -> Vec<ColumnEntry> {
     let column = |name: &&str| ColumnEntry {
@@ -50,6 +50,8 @@ pub async fn catalog_contract(open: impl AsyncFn(&str) -> Arc<dyn Catalog>) {
     breaking(open("breaking").await).await;
     all_or_none(open("none").await).await;
     other_keys(open("keys").await).await;
+    fences(open("fences").await, open("fences").await).await;
+    forgotten(open("forgotten").await).await;
 }
 
 async fn empty(catalog: Arc<dyn Catalog>) {
@@ -57,13 +59,13 @@ async fn empty(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.table("a").await, Ok(None));
     assert_eq!(catalog.partitions("a").await, Ok(vec![]));
     assert_eq!(catalog.history("a", "all").await, Ok(vec![]));
-    assert_eq!(catalog.publish(&[], &[]).await, Ok(()));
+    assert_eq!(catalog.publish(&[], &[], &lease()).await, Ok(()));
 }
 
 /// Entries come back as they were, in order, also by another handle.
 async fn entries(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
     let days = [partition("b", "2026-03-02", "r1"), partition("b", "2026-03-01", "r1")];
-    catalog.publish(&[table("b"), table("a")], &days).await.unwrap();
+    catalog.publish(&[table("b"), table("a")], &days, &lease()).await.unwrap();
     assert_eq!(other.tables().await, Ok(vec![table("a"), table("b")]));
     assert_eq!(other.table("b").await, Ok(Some(table("b"))));
     assert_eq!(other.table("c").await, Ok(None));
@@ -73,7 +75,7 @@ async fn entries(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
 
     // A table's entry is replaced, its partitions stay.
     let changed = TableEntry { columns: columns(&["ts", "id"]), ..table("b") };
-    catalog.publish(std::slice::from_ref(&changed), &[]).await.unwrap();
+    catalog.publish(std::slice::from_ref(&changed), &[], &lease()).await.unwrap();
     assert_eq!(other.table("b").await, Ok(Some(changed)));
     assert_eq!(other.partitions("b").await.unwrap().len(), 2);
     assert_eq!(other.table("a").await, Ok(Some(table("a"))));
@@ -83,13 +85,13 @@ async fn entries(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
 async fn breaking(catalog: Arc<dyn Catalog>) {
     let old = TableEntry { columns: columns(&["ts", "id"]), ..table("c") };
     catalog
-        .publish(std::slice::from_ref(&old), &[partition("c", "2026-03-01", "r1")])
+        .publish(std::slice::from_ref(&old), &[partition("c", "2026-03-01", "r1")], &lease())
         .await
         .unwrap();
     let new = partition("c", "2026-03-01", "r2");
     let beside = partition("d", "2026-03-01", "r2");
     let both = [table("d"), table("c")];
-    let outcome = catalog.publish(&both, &[beside.clone(), new.clone()]).await;
+    let outcome = catalog.publish(&both, &[beside.clone(), new.clone()], &lease()).await;
     assert_eq!(kind(outcome), FailureKind::Usage);
     assert_eq!(catalog.table("c").await, Ok(Some(old)));
     assert_eq!(catalog.table("d").await, Ok(None));
@@ -97,7 +99,7 @@ async fn breaking(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.partitions("d").await, Ok(vec![]));
 
     let allowed = TableEntry { schema_change: SchemaChange::Allow, ..table("c") };
-    catalog.publish(&[allowed], &[new]).await.unwrap();
+    catalog.publish(&[allowed], &[new], &lease()).await.unwrap();
     assert_eq!(catalog.table("c").await, Ok(Some(table("c"))));
     assert_eq!(catalog.partitions("c").await.unwrap()[0].generation, "r2");
 }
@@ -106,7 +108,7 @@ async fn history(catalog: Arc<dyn Catalog>) {
     let publish = async |generation: &str, seconds: i64| {
         let entry =
             PartitionEntry { published: at(seconds), ..partition("t", "2026-03-01", generation) };
-        catalog.publish(&[table("t")], &[entry]).await.unwrap();
+        catalog.publish(&[table("t")], &[entry], &lease()).await.unwrap();
     };
     let seen = async || {
         let visible = catalog.partitions("t").await.unwrap();
@@ -147,7 +149,7 @@ async fn other_keys(catalog: Arc<dyn Catalog>) {
         all.push(partition("quarantine", keys[0], generation));
         all.push(empty);
         all.push(partition("quarantine", keys[2], generation));
-        catalog.publish(&tables, &all).await.unwrap();
+        catalog.publish(&tables, &all, &lease()).await.unwrap();
         all
     };
     let first = publish("r1").await;
@@ -164,12 +166,97 @@ async fn other_keys(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.history("w", "all").await.as_deref(), Ok(&second[..1]));
 }
 
+/// Who was taken over publishes nothing any more, whatever he was about to do.
+async fn fences(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
+    let (first, second) = (fenced("daily/1", 5), fenced("daily/1", 6));
+    let whole = TableEntry { by_day: false, ..table("w") };
+    let quarantine = TableEntry { by_day: false, ..table("quarantine") };
+    let tables = [table("t"), whole, quarantine];
+    let publish = async |catalog: &dyn Catalog, day: &str, run: &str, lease: &_| {
+        let quarantined = format!("t/{day}");
+        let all = [("t", day), ("w", "all"), ("quarantine", quarantined.as_str())];
+        let all = all.map(|(table, key)| partition(table, key, run));
+        catalog.publish(&tables, &all, lease).await
+    };
+    let visible = async || {
+        let mut seen = Vec::new();
+        for table in ["t", "w", "quarantine"] {
+            let partitions = other.partitions(table).await.unwrap();
+            seen.extend(partitions.iter().map(|one| format!("{} {}", one.key, one.generation)));
+        }
+        seen.join(", ")
+    };
+    publish(&*catalog, "2026-03-01", "r1", &first).await.unwrap();
+    publish(&*catalog, "2026-03-02", "r1", &first).await.unwrap();
+    let before = "2026-03-01 r1, 2026-03-02 r1, all r1, t/2026-03-01 r1, t/2026-03-02 r1";
+    assert_eq!(visible().await, before);
+
+    // Taken over: from then on, before the next holder publishes anything.
+    let names: Vec<String> = tables.iter().map(|table| table.name.clone()).collect();
+    other.fence(&names, &second).await.unwrap();
+    other.fence(&names, &second).await.unwrap();
+    other.fence(&["nothing".to_owned()], &second).await.unwrap();
+    for day in ["2026-03-01", "2026-03-03"] {
+        let late = publish(&*catalog, day, "r2", &first).await;
+        assert_eq!(kind(late), FailureKind::Conflict);
+    }
+    assert_eq!(kind(catalog.fence(&names, &first).await), FailureKind::Conflict);
+    assert_eq!(visible().await, before);
+    publish(&*other, "2026-03-02", "r3", &second).await.unwrap();
+
+    // Or as he publishes.
+    let third = fenced("daily/1", 9);
+    publish(&*other, "2026-03-01", "r4", &third).await.unwrap();
+    assert_eq!(kind(publish(&*catalog, "2026-03-02", "r5", &second).await), FailureKind::Conflict);
+    // What was refused is not half there, and other leases have other fences.
+    let after = "2026-03-01 r4, 2026-03-02 r3, all r4, t/2026-03-01 r4, t/2026-03-02 r3";
+    assert_eq!(visible().await, after);
+    publish(&*catalog, "2026-03-02", "r6", &fenced("daily/2", 1)).await.unwrap();
+    let after = "2026-03-01 r4, 2026-03-02 r6, all r6, t/2026-03-01 r4, t/2026-03-02 r6";
+    assert_eq!(visible().await, after);
+    assert_eq!(other.history("w", "all").await.unwrap().len(), 3);
+}
+
+/// What was visible before is known of all partitions at once, until it is forgotten.
+async fn forgotten(catalog: Arc<dyn Catalog>) {
+    assert_eq!(catalog.earlier("t").await, Ok(vec![]));
+    for run in ["r1", "r2", "r3"] {
+        let all = ["2026-03-02", "2026-03-01"].map(|day| partition("t", day, run));
+        let quarantined = partition("quarantine", "t/2026-03-01", run);
+        let quarantine = TableEntry { by_day: false, ..table("quarantine") };
+        catalog.publish(&[table("t")], &all, &lease()).await.unwrap();
+        catalog.publish(&[quarantine], &[quarantined], &lease()).await.unwrap();
+    }
+    let earlier = async |table: &str| {
+        let all = catalog.earlier(table).await.unwrap();
+        all.iter().map(|one| format!("{} {}", one.key, one.generation)).collect::<Vec<_>>()
+    };
+    let all = ["2026-03-01 r2", "2026-03-01 r1", "2026-03-02 r2", "2026-03-02 r1"];
+    assert_eq!(earlier("t").await, all);
+    assert_eq!(earlier("quarantine").await, ["t/2026-03-01 r2", "t/2026-03-01 r1"]);
+    let forget = async |table: &str, key: &str, generations: &[&str]| {
+        let generations: Vec<String> = generations.iter().map(ToString::to_string).collect();
+        catalog.forget(table, key, &generations).await.unwrap()
+    };
+    // What is visible stays; what nobody knows is not known afterwards either.
+    assert_eq!(forget("t", "2026-03-01", &["r1", "r3", "r0"]).await, ["r1", "r0"]);
+    assert_eq!(forget("quarantine", "t/2026-03-01", &["r2"]).await, ["r2"]);
+    assert_eq!(earlier("t").await, ["2026-03-01 r2", "2026-03-02 r2", "2026-03-02 r1"]);
+    assert_eq!(earlier("quarantine").await, ["t/2026-03-01 r1"]);
+    assert_eq!(generations(&catalog.history("t", "2026-03-01").await.unwrap()), ["r2"]);
+    assert_eq!(generations(&catalog.partitions("t").await.unwrap()), ["r3", "r3"]);
+    // It can come again.
+    catalog.publish(&[table("t")], &[partition("t", "2026-03-01", "r1")], &lease()).await.unwrap();
+    assert_eq!(generations(&catalog.history("t", "2026-03-01").await.unwrap()), ["r3", "r2"]);
+}
+
 async fn all_or_none(catalog: Arc<dyn Catalog>) {
-    catalog.publish(&[table("a")], &[partition("a", "2026-03-01", "r1")]).await.unwrap();
+    catalog.publish(&[table("a")], &[partition("a", "2026-03-01", "r1")], &lease()).await.unwrap();
     let outcome = catalog
         .publish(
             &[table("a"), table("b")],
             &[partition("a", "2026-03-01", "r2"), partition("x", "2026-03-01", "r2")],
+            &lease(),
         )
         .await;
     assert_eq!(kind(outcome), FailureKind::Usage);
@@ -178,7 +265,7 @@ async fn all_or_none(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.history("a", "2026-03-01").await, Ok(vec![]));
     assert_eq!(catalog.partitions("x").await, Ok(vec![]));
     // A table that is known does not count: it has to be among those given.
-    let known = catalog.publish(&[], &[partition("a", "2026-03-01", "r2")]).await;
+    let known = catalog.publish(&[], &[partition("a", "2026-03-01", "r2")], &lease()).await;
     assert_eq!(kind(known), FailureKind::Usage);
 }
 
@@ -190,7 +277,7 @@ pub async fn whole_states(catalog: Arc<dyn Catalog>, reader: Arc<dyn Catalog>) {
         for generation in 0..50 {
             let generation = format!("r{generation}");
             let all: Vec<_> = keys.iter().map(|key| partition("t", key, &generation)).collect();
-            catalog.publish(&[table("t")], &all).await.unwrap();
+            catalog.publish(&[table("t")], &all, &lease()).await.unwrap();
         }
     });
     let mut looks = 0;

@@ -13,6 +13,7 @@ pub mod warehouse;
 use chrono::{DateTime, TimeDelta, Utc};
 use recctl::pipeline::interval::LogicalDate;
 use recctl::pipeline::name::Name;
+use recctl::ports::Lease;
 use recctl::run::failure::{FailureKind, Outcome};
 
 /// The kind of a failure.
@@ -27,6 +28,17 @@ pub fn kind<T: std::fmt::Debug>(outcome: Outcome<T>) -> FailureKind {
 /// clock on the wall.
 pub fn at(seconds: i64) -> DateTime<Utc> {
     "2036-03-02T03:00:00Z".parse::<DateTime<Utc>>().unwrap() + TimeDelta::seconds(seconds)
+}
+
+/// A lease that nobody else ever had.
+pub fn lease() -> Lease {
+    fenced("daily/2026-03-01", 1)
+}
+
+/// The lease of a holder that got it with this fence.
+pub fn fenced(name: &str, fence: u64) -> Lease {
+    let holder = format!("host/{fence}/x");
+    Lease { name: name.to_owned(), holder, fence, seized: false }
 }
 
 pub fn day(text: &str) -> LogicalDate {

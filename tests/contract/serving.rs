@@ -4,7 +4,7 @@ use recctl::adapters::local::{MAX_ITEM_BYTES, SqliteServingStore};
 use recctl::ports::{RecommendedItem, ServingItem, ServingStore};
 use recctl::run::failure::FailureKind;
 
-use super::{at, kind};
+use super::{at, fenced, kind, lease};
 
 const TABLE: &str = "recommendations";
 
@@ -21,7 +21,7 @@ async fn load(store: &dyn ServingStore, generation: &str, users: usize) {
     store.begin(TABLE, generation, "als", at(0)).await.unwrap();
     let items: Vec<_> = (0..users).map(|n| item(&format!("user#{n}"), &[generation])).collect();
     store.put(TABLE, generation, &items).await.unwrap();
-    store.seal_and_flip(TABLE, generation, users as u64).await.unwrap();
+    store.seal_and_flip(TABLE, generation, users as u64, &lease()).await.unwrap();
 }
 
 /// Generations as `2026 sealed visible`, in words.
@@ -48,6 +48,8 @@ pub async fn serving_store_contract(open: impl AsyncFn(&str) -> Arc<dyn ServingS
     prune(&*open("prune").await).await;
     prune_after_a_rollback(&*open("rollback").await).await;
     tables(&*open("tables").await).await;
+    fences(&*open("fences").await, &*open("fences").await).await;
+    discarded(&*open("discarded").await).await;
     checkpoints(open("checkpoints").await, open("checkpoints").await).await;
     never_mixed(open("mixed").await, open("mixed").await).await;
 }
@@ -76,7 +78,7 @@ async fn life(store: &dyn ServingStore, other: &dyn ServingStore) {
         .unwrap();
     other.put(TABLE, "2026", &[item("user#3", &[])]).await.unwrap();
     other.put(TABLE, "2026", &[]).await.unwrap();
-    other.seal_and_flip(TABLE, "2026", 4).await.unwrap();
+    other.seal_and_flip(TABLE, "2026", 4, &lease()).await.unwrap();
 
     let found = store.get(TABLE, "user#1").await.unwrap().unwrap();
     assert_eq!(found.item, item("user#1", &["a", "b", "é\"\\"]));
@@ -93,7 +95,7 @@ async fn life(store: &dyn ServingStore, other: &dyn ServingStore) {
     assert_eq!(store.get(TABLE, "USER#1").await, Ok(None));
 
     // Sealing the visible generation again changes nothing.
-    store.seal_and_flip(TABLE, "2026", 4).await.unwrap();
+    store.seal_and_flip(TABLE, "2026", 4, &lease()).await.unwrap();
     assert_eq!(words(store).await, ["2026sv"]);
 }
 
@@ -111,6 +113,48 @@ async fn refusals(store: &dyn ServingStore) {
     assert_eq!(kind(store.get("other", "user#0").await), FailureKind::NotFound);
 }
 
+/// Who was taken over makes nothing visible any more.
+async fn fences(store: &dyn ServingStore, other: &dyn ServingStore) {
+    let (first, second) = (fenced("daily/1", 5), fenced("daily/1", 6));
+    let begin = async |generation: &str| {
+        store.begin(TABLE, generation, "m", at(0)).await.unwrap();
+        store.put(TABLE, generation, &[item("user#1", &[generation])]).await.unwrap();
+    };
+    begin("1").await;
+    store.seal_and_flip(TABLE, "1", 1, &first).await.unwrap();
+    begin("2").await;
+    other.fence(TABLE, &second).await.unwrap();
+    other.fence(TABLE, &second).await.unwrap();
+    assert_eq!(kind(store.seal_and_flip(TABLE, "2", 1, &first).await), FailureKind::Conflict);
+    assert_eq!(kind(other.fence(TABLE, &first).await), FailureKind::Conflict);
+    assert_eq!(words(other).await, ["2", "1sv"]);
+    // What he put is there for who goes on.
+    other.seal_and_flip(TABLE, "2", 1, &second).await.unwrap();
+    assert_eq!(kind(store.flip(TABLE, "1", &first).await), FailureKind::Conflict);
+    assert_eq!(words(other).await, ["2sv", "1s"]);
+    // Other leases have other fences.
+    store.flip(TABLE, "1", &fenced("daily/2", 1)).await.unwrap();
+    other.flip(TABLE, "2", &second).await.unwrap();
+    assert_eq!(served(store, "user#1").await.as_deref(), Some("2"));
+}
+
+/// Any generation can go but the visible one.
+async fn discarded(store: &dyn ServingStore) {
+    assert_eq!(store.discard(TABLE, "1").await, Ok(true));
+    for generation in ["1", "2"] {
+        load(store, generation, 3).await;
+    }
+    store.begin(TABLE, "3", "m", at(0)).await.unwrap();
+    store.put(TABLE, "3", &[item("user#1", &["x"])]).await.unwrap();
+    assert_eq!(store.discard(TABLE, "2").await, Ok(false));
+    assert_eq!(store.discard(TABLE, "3").await, Ok(true));
+    assert_eq!(words(store).await, ["2sv", "1s"]);
+    assert_eq!(store.discard(TABLE, "1").await, Ok(true));
+    assert_eq!(store.discard(TABLE, "1").await, Ok(true));
+    assert_eq!(words(store).await, ["2sv"]);
+    assert_eq!(served(store, "user#1").await.as_deref(), Some("2"));
+}
+
 async fn too_large(store: &dyn ServingStore) {
     store.begin(TABLE, "1", "m", at(0)).await.unwrap();
     let large = |bytes: usize| {
@@ -124,7 +168,7 @@ async fn too_large(store: &dyn ServingStore) {
     assert_eq!(kind(store.put(TABLE, "1", &items).await), FailureKind::Usage);
     // None is written: the generation is sealed as empty.
     store.put(TABLE, "1", &[large(300 * 1024)]).await.unwrap();
-    store.seal_and_flip(TABLE, "1", 1).await.unwrap();
+    store.seal_and_flip(TABLE, "1", 1, &lease()).await.unwrap();
     assert_eq!(store.get(TABLE, "user#0").await, Ok(None));
     assert_eq!(served(store, "user#large").await.unwrap().len(), 300 * 1024);
 }
@@ -134,17 +178,20 @@ async fn miscounted(store: &dyn ServingStore) {
     store.begin(TABLE, "2", "m", at(0)).await.unwrap();
     store.put(TABLE, "2", &[item("user#0", &["2"])]).await.unwrap();
     for wrong in [0, 2] {
-        assert_eq!(kind(store.seal_and_flip(TABLE, "2", wrong).await), FailureKind::Quality);
+        assert_eq!(
+            kind(store.seal_and_flip(TABLE, "2", wrong, &lease()).await),
+            FailureKind::Quality
+        );
         assert_eq!(words(store).await, ["2", "1sv"]);
         assert_eq!(served(store, "user#0").await.as_deref(), Some("1"));
     }
     // It stays open and can be put right.
     store.put(TABLE, "2", &[item("user#1", &["2"])]).await.unwrap();
-    store.seal_and_flip(TABLE, "2", 2).await.unwrap();
+    store.seal_and_flip(TABLE, "2", 2, &lease()).await.unwrap();
     assert_eq!(words(store).await, ["2sv", "1s"]);
     // Even none can be what was asked for.
     store.begin(TABLE, "3", "m", at(0)).await.unwrap();
-    store.seal_and_flip(TABLE, "3", 0).await.unwrap();
+    store.seal_and_flip(TABLE, "3", 0, &lease()).await.unwrap();
     assert_eq!(store.get(TABLE, "user#0").await, Ok(None));
 }
 
@@ -153,14 +200,14 @@ async fn flips(store: &dyn ServingStore) {
     load(store, "2", 1).await;
     store.begin(TABLE, "3", "m", at(0)).await.unwrap();
     assert_eq!(served(store, "user#0").await.as_deref(), Some("2"));
-    store.flip(TABLE, "1").await.unwrap();
-    store.flip(TABLE, "1").await.unwrap();
+    store.flip(TABLE, "1", &lease()).await.unwrap();
+    store.flip(TABLE, "1", &lease()).await.unwrap();
     assert_eq!(served(store, "user#0").await.as_deref(), Some("1"));
     assert_eq!(words(store).await, ["3", "2s", "1sv"]);
     for missing in ["3", "4"] {
-        assert_eq!(kind(store.flip(TABLE, missing).await), FailureKind::NotFound);
+        assert_eq!(kind(store.flip(TABLE, missing, &lease()).await), FailureKind::NotFound);
     }
-    assert_eq!(kind(store.flip("other", "1").await), FailureKind::NotFound);
+    assert_eq!(kind(store.flip("other", "1", &lease()).await), FailureKind::NotFound);
     assert_eq!(served(store, "user#0").await.as_deref(), Some("1"));
 }
 
@@ -175,20 +222,20 @@ async fn prune(store: &dyn ServingStore) {
     assert_eq!(store.prune(TABLE, 2).await, Ok(2));
     assert_eq!(words(store).await, ["4", "3sv", "2s"]);
     assert_eq!(store.prune(TABLE, 2).await, Ok(0));
-    assert_eq!(kind(store.flip(TABLE, "1").await), FailureKind::NotFound);
-    store.flip(TABLE, "2").await.unwrap();
+    assert_eq!(kind(store.flip(TABLE, "1", &lease()).await), FailureKind::NotFound);
+    store.flip(TABLE, "2", &lease()).await.unwrap();
     assert_eq!(served(store, "user#1").await.as_deref(), Some("2"));
-    store.flip(TABLE, "3").await.unwrap();
+    store.flip(TABLE, "3", &lease()).await.unwrap();
     // Never the visible one.
     assert_eq!(store.prune(TABLE, 0).await, Ok(1));
     assert_eq!(words(store).await, ["4", "3sv"]);
     assert_eq!(served(store, "user#0").await.as_deref(), Some("3"));
     // The load that is under way goes on.
-    store.seal_and_flip(TABLE, "4", 1).await.unwrap();
+    store.seal_and_flip(TABLE, "4", 1, &lease()).await.unwrap();
     assert_eq!(served(store, "user#0").await.as_deref(), Some("4"));
     // A removed identity can be used again, without what it held.
     store.begin(TABLE, "1", "m", at(0)).await.unwrap();
-    store.seal_and_flip(TABLE, "1", 0).await.unwrap();
+    store.seal_and_flip(TABLE, "1", 0, &lease()).await.unwrap();
     assert_eq!(store.get(TABLE, "user#0").await, Ok(None));
 }
 
@@ -196,7 +243,7 @@ async fn prune_after_a_rollback(store: &dyn ServingStore) {
     for generation in ["1", "2", "3", "4"] {
         load(store, generation, 1).await;
     }
-    store.flip(TABLE, "2").await.unwrap();
+    store.flip(TABLE, "2", &lease()).await.unwrap();
     // 4 is the newest; 3 is younger than the visible 2.
     assert_eq!(store.prune(TABLE, 1).await, Ok(1));
     assert_eq!(words(store).await, ["4s", "3s", "2sv"]);
@@ -208,7 +255,7 @@ async fn tables(store: &dyn ServingStore) {
         for generation in ["1", "2"] {
             store.begin(table, generation, "m", at(0)).await.unwrap();
             store.put(table, generation, &[item("user#0", &[table])]).await.unwrap();
-            store.seal_and_flip(table, generation, 1).await.unwrap();
+            store.seal_and_flip(table, generation, 1, &lease()).await.unwrap();
         }
     }
     assert_eq!(store.tables().await, Ok(vec!["a".to_owned(), "b".to_owned()]));
@@ -271,7 +318,7 @@ async fn sqlite_serving_store_is_stricter_than_dynamodb() {
     let mut bad = item("user#1", &["a"]);
     bad.items[0].score = f64::NAN;
     assert_eq!(kind(store.put(TABLE, "1", &[bad]).await), FailureKind::Quality);
-    store.seal_and_flip(TABLE, "1", 0).await.unwrap();
+    store.seal_and_flip(TABLE, "1", 0, &lease()).await.unwrap();
 }
 
 /// A load that goes on learns how far the last one came.
@@ -284,6 +331,6 @@ async fn checkpoints(store: Arc<dyn ServingStore>, other: Arc<dyn ServingStore>)
     assert_eq!(other.begin(TABLE, "1", "m", at(60)).await, Ok(2));
     other.put(TABLE, "1", &[item("user#2", &["1"])]).await.unwrap();
     other.checkpoint(TABLE, "1", 3).await.unwrap();
-    other.seal_and_flip(TABLE, "1", 3).await.unwrap();
+    other.seal_and_flip(TABLE, "1", 3, &lease()).await.unwrap();
     assert_eq!(kind(store.checkpoint(TABLE, "1", 3).await), FailureKind::Conflict);
 }

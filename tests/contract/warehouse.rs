@@ -12,7 +12,7 @@ use recctl::ports::{
 };
 use recctl::run::failure::FailureKind;
 
-use super::{day, kind};
+use super::{day, fenced, kind, lease};
 
 /// A warehouse with the lake that it loads from.
 #[async_trait]
@@ -78,7 +78,7 @@ impl Suite<'_> {
 }
 
 fn batch(token: &str, tables: Vec<TableLoad>) -> LoadBatch {
-    LoadBatch { token: token.to_owned(), run: "run".to_owned(), tables }
+    LoadBatch { token: token.to_owned(), run: "run".to_owned(), lease: lease(), tables }
 }
 
 pub async fn warehouse_contract(target: &dyn WarehouseTarget) {
@@ -90,6 +90,7 @@ pub async fn warehouse_contract(target: &dyn WarehouseTarget) {
     suite.rows_are_merged().await;
     suite.failures_leave_nothing().await;
     suite.loads_are_seen_whole().await;
+    suite.fences().await;
 }
 
 impl Suite<'_> {
@@ -135,6 +136,33 @@ impl Suite<'_> {
             assert_eq!(outcome, Ok(LoadOutcome::Loaded(rows as u64)));
             assert_eq!(warehouse.count("items", None).await, Ok(Some(rows as u64)));
         }
+    }
+
+    /// Who was taken over loads nothing any more.
+    async fn fences(&self) {
+        let late = self.target.open("fences").await;
+        let other = self.target.open("fences").await;
+        let load = async |token: &str, rows: usize, lease| {
+            let load = self.table("items", None, &numbers(rows)).await;
+            LoadBatch { lease, ..batch(token, vec![load]) }
+        };
+        let held = |fence| fenced("daily/1", fence);
+        // Before anything was ever loaded.
+        other.fence(&held(6)).await.unwrap();
+        other.fence(&held(6)).await.unwrap();
+        let refused = load("1", 3, held(5)).await;
+        assert_eq!(kind(late.load(&refused).await), FailureKind::Conflict);
+        assert_eq!(other.count("items", None).await.unwrap().unwrap_or(0), 0);
+        other.load(&load("2", 4, held(6)).await).await.unwrap();
+        // As it loads.
+        other.load(&load("3", 5, held(8)).await).await.unwrap();
+        let refused = load("4", 6, held(6)).await;
+        assert_eq!(kind(late.load(&refused).await), FailureKind::Conflict);
+        assert_eq!(kind(late.fence(&held(6)).await), FailureKind::Conflict);
+        assert_eq!(other.count("items", None).await, Ok(Some(5)));
+        // Other leases have other fences.
+        late.load(&load("5", 7, fenced("daily/2", 1)).await).await.unwrap();
+        assert_eq!(other.count("items", None).await, Ok(Some(7)));
     }
 
     async fn a_token_loads_once(&self) {

@@ -9,5 +9,6 @@ mod chaos;
 mod diff;
 mod online_retail;
 pub mod planned;
+mod rollback;
 mod selection;
 mod signals;

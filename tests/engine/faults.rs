@@ -12,6 +12,7 @@ use recctl::engine::{RunOptions, gather, run};
 use recctl::pipeline::graph::Pipeline;
 use recctl::pipeline::retries::{Retries, RetryPolicy};
 use recctl::plan::plan;
+use recctl::ports::Clock;
 use recctl::run::event::{EventSink, RunEvent};
 use recctl::run::failure::{Failure, FailureKind, Outcome};
 use recctl::run::record::{RunId, Status};
@@ -92,7 +93,21 @@ pub async fn attempt(
     gate: &Arc<Gate>,
     heard: &Arc<Heard>,
 ) -> Outcome<(Status, Option<Failure>)> {
-    let services = Arc::new(services(app, gate).await);
+    attempt_at(app, pipeline, date, gate, heard, None).await
+}
+
+/// The same by another clock.
+pub async fn attempt_at(
+    app: &App,
+    pipeline: &Arc<Pipeline>,
+    date: &str,
+    gate: &Arc<Gate>,
+    heard: &Arc<Heard>,
+    clock: Option<Arc<dyn Clock>>,
+) -> Outcome<(Status, Option<Failure>)> {
+    let mut services = services(app, gate).await;
+    services.clock = clock.unwrap_or(services.clock);
+    let services = Arc::new(services);
     let date = date.parse().unwrap();
     let facts = gather(&services, pipeline, &[date], false).await?;
     let plan = plan(pipeline, date, &facts)?;

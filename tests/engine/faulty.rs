@@ -13,6 +13,7 @@ use recctl::ports::*;
 use recctl::run::failure::{Failure, FailureKind, Outcome};
 use recctl::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 use recctl::steps::context::Services;
+use tokio::sync::Notify;
 
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,15 @@ pub type Call = (&'static str, usize);
 pub struct Gate {
     calls: Mutex<BTreeMap<&'static str, usize>>,
     fault: Option<(Call, Fault)>,
+    pause: Option<Pause>,
+}
+
+/// A call that waits.
+#[derive(Debug)]
+struct Pause {
+    call: Call,
+    reached: Notify,
+    go_on: Notify,
 }
 
 impl Gate {
@@ -43,7 +53,23 @@ impl Gate {
     }
 
     pub fn failing(call: Call, fault: Fault) -> Arc<Self> {
-        Arc::new(Self { calls: Mutex::default(), fault: Some((call, fault)) })
+        Arc::new(Self { fault: Some((call, fault)), ..Self::default() })
+    }
+
+    /// Holds a call back before anything of it happens.
+    pub fn pausing(call: Call) -> Arc<Self> {
+        let pause = Pause { call, reached: Notify::new(), go_on: Notify::new() };
+        Arc::new(Self { pause: Some(pause), ..Self::default() })
+    }
+
+    /// Waits until the call is held back.
+    pub async fn reached(&self) {
+        self.pause.as_ref().unwrap().reached.notified().await;
+    }
+
+    /// Lets the call go on.
+    pub fn go_on(&self) {
+        self.pause.as_ref().unwrap().go_on.notify_one();
     }
 
     /// Number of calls by operation.
@@ -62,6 +88,10 @@ impl Gate {
             *count += 1;
             *count - 1
         };
+        if let Some(pause) = self.pause.as_ref().filter(|pause| pause.call == (name, at)) {
+            pause.reached.notify_one();
+            pause.go_on.notified().await;
+        }
         let failure = |kind, text: &str| Err(Failure::new(kind, format!("{text} `{name}`")));
         match self.fault {
             Some((meant, fault)) if meant == (name, at) => match fault {
@@ -108,11 +138,25 @@ impl Catalog for Faulty<dyn Catalog> {
     async fn partitions(&self, table: &str) -> Outcome<Vec<PartitionEntry>> {
         self.1.pass("catalog.partitions", self.0.partitions(table)).await
     }
-    async fn publish(&self, tables: &[TableEntry], partitions: &[PartitionEntry]) -> Outcome<()> {
-        self.1.pass("catalog.publish", self.0.publish(tables, partitions)).await
+    async fn publish(
+        &self,
+        tables: &[TableEntry],
+        partitions: &[PartitionEntry],
+        lease: &Lease,
+    ) -> Outcome<()> {
+        self.1.pass("catalog.publish", self.0.publish(tables, partitions, lease)).await
+    }
+    async fn fence(&self, tables: &[String], lease: &Lease) -> Outcome<()> {
+        self.1.pass("catalog.fence", self.0.fence(tables, lease)).await
     }
     async fn history(&self, table: &str, key: &str) -> Outcome<Vec<PartitionEntry>> {
         self.1.pass("catalog.history", self.0.history(table, key)).await
+    }
+    async fn earlier(&self, table: &str) -> Outcome<Vec<PartitionEntry>> {
+        self.1.pass("catalog.earlier", self.0.earlier(table)).await
+    }
+    async fn forget(&self, table: &str, key: &str, all: &[String]) -> Outcome<Vec<String>> {
+        self.1.pass("catalog.forget", self.0.forget(table, key, all)).await
     }
 }
 
@@ -120,6 +164,9 @@ impl Catalog for Faulty<dyn Catalog> {
 impl Warehouse for Faulty<dyn Warehouse> {
     async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome> {
         self.1.pass("warehouse.load", self.0.load(batch)).await
+    }
+    async fn fence(&self, lease: &Lease) -> Outcome<()> {
+        self.1.pass("warehouse.fence", self.0.fence(lease)).await
     }
     async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>> {
         self.1.pass("warehouse.count", self.0.count(table, date)).await
@@ -172,11 +219,21 @@ impl ServingStore for Faulty<dyn ServingStore> {
     async fn checkpoint(&self, table: &str, generation: &str, items: u64) -> Outcome<()> {
         self.1.pass("serving.checkpoint", self.0.checkpoint(table, generation, items)).await
     }
-    async fn seal_and_flip(&self, table: &str, generation: &str, items: u64) -> Outcome<()> {
-        self.1.pass("serving.seal_and_flip", self.0.seal_and_flip(table, generation, items)).await
+    async fn seal_and_flip(
+        &self,
+        table: &str,
+        generation: &str,
+        items: u64,
+        lease: &Lease,
+    ) -> Outcome<()> {
+        let sealed = self.0.seal_and_flip(table, generation, items, lease);
+        self.1.pass("serving.seal_and_flip", sealed).await
     }
-    async fn flip(&self, table: &str, generation: &str) -> Outcome<()> {
-        self.1.pass("serving.flip", self.0.flip(table, generation)).await
+    async fn flip(&self, table: &str, generation: &str, lease: &Lease) -> Outcome<()> {
+        self.1.pass("serving.flip", self.0.flip(table, generation, lease)).await
+    }
+    async fn fence(&self, table: &str, lease: &Lease) -> Outcome<()> {
+        self.1.pass("serving.fence", self.0.fence(table, lease)).await
     }
     async fn generations(&self, table: &str) -> Outcome<Vec<GenerationEntry>> {
         self.1.pass("serving.generations", self.0.generations(table)).await
@@ -186,6 +243,9 @@ impl ServingStore for Faulty<dyn ServingStore> {
     }
     async fn get(&self, table: &str, key: &str) -> Outcome<Option<ServedList>> {
         self.1.pass("serving.get", self.0.get(table, key)).await
+    }
+    async fn discard(&self, table: &str, generation: &str) -> Outcome<bool> {
+        self.1.pass("serving.discard", self.0.discard(table, generation)).await
     }
     async fn prune(&self, table: &str, keep: usize) -> Outcome<usize> {
         self.1.pass("serving.prune", self.0.prune(table, keep)).await
@@ -202,6 +262,9 @@ impl StateStore for Faulty<dyn StateStore> {
     }
     async fn runs(&self, limit: usize) -> Outcome<Vec<RunRecord>> {
         self.1.pass("state.runs", self.0.runs(limit)).await
+    }
+    async fn remove_run(&self, id: &RunId) -> Outcome<()> {
+        self.1.pass("state.remove_run", self.0.remove_run(id)).await
     }
     async fn put_step(&self, step: &StepRecord) -> Outcome<()> {
         self.1.pass("state.put_step", self.0.put_step(step)).await

@@ -58,6 +58,7 @@ fn mark(facts: &mut Facts, step: &str, partition: &str, set: MarkedAs) {
             reason: "because".to_owned(),
             generation: Some("g0".to_owned()),
         }),
+        rollback: None,
     };
     match set {
         MarkedAs::Done => facts.ledger.insert(key, row),

@@ -61,6 +61,7 @@ pub fn done(mut facts: Facts, plan: &Plan) -> Facts {
             output: serde_json::Value::Null,
             inputs: Vec::new(),
             mark: None,
+            rollback: None,
         };
         facts.ledger.insert((action.step.clone(), action.partition), row);
     }

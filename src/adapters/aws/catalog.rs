@@ -30,6 +30,17 @@
 //! A table's definition changes by compare-and-set on its version, so nobody's change is lost. Glue
 //! has no such thing for partitions: two processes must not publish one partition at a time, which
 //! the lease of a run sees to. Within a process, publications wait for each other.
+//!
+//! # Fences
+//!
+//! `recctl.fences` in a table's parameters names the last leases that published to it, each with the
+//! fence of its last holder. A publication writes its own by compare-and-set before the first flip,
+//! and a holder that was taken over is refused there. A run that takes a lease over from somebody who
+//! did not give it back sets the fence on all tables before it does anything else. Since partitions
+//! flip without a version, the fence is read again right before each call that flips some, and after
+//! the last: who finds a later one then flips back. What is left is a call that was on its way while
+//! the process was paused and that arrives after the later holder flipped the same partition. Such a
+//! partition does not have the fingerprint that the ledger says, and the next run makes it again.
 
 mod api;
 mod layout;
@@ -46,7 +57,7 @@ use tokio::sync::Mutex;
 
 use super::AwsSession;
 use crate::pipeline::target::S3Location;
-use crate::ports::{Catalog, PartitionEntry, TableEntry};
+use crate::ports::{Catalog, Lease, PartitionEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 use self::api::Glue;
@@ -137,8 +148,17 @@ impl Catalog for GlueCatalog {
         Ok(partitions)
     }
 
-    async fn publish(&self, tables: &[TableEntry], partitions: &[PartitionEntry]) -> Outcome<()> {
-        self.publish_all(tables, partitions).await
+    async fn publish(
+        &self,
+        tables: &[TableEntry],
+        partitions: &[PartitionEntry],
+        lease: &Lease,
+    ) -> Outcome<()> {
+        self.publish_all(tables, partitions, lease).await
+    }
+
+    async fn fence(&self, tables: &[String], lease: &Lease) -> Outcome<()> {
+        self.fence_all(tables, lease).await
     }
 
     async fn history(&self, table: &str, key: &str) -> Outcome<Vec<PartitionEntry>> {
@@ -157,5 +177,25 @@ impl Catalog for GlueCatalog {
         let earlier = pointer.map(|pointer| pointer.history).unwrap_or_default();
         let paths = earlier.into_iter().map(|one| (one.manifest, one.published));
         self.manifests.read_all(paths.collect()).await
+    }
+
+    async fn earlier(&self, table: &str) -> Outcome<Vec<PartitionEntry>> {
+        let Some(table) = self.glue.table(table).await? else { return Ok(Vec::new()) };
+        let Some(entry) = table::entry_of(&table)? else { return Ok(Vec::new()) };
+        let mut pointers = self.pointers(&table, &entry).await?;
+        pointers.sort_by(|a, b| a.entry.key.cmp(&b.entry.key));
+        let earlier = pointers.into_iter().flat_map(|pointer| pointer.history);
+        self.manifests.read_all(earlier.map(|one| (one.manifest, one.published)).collect()).await
+    }
+
+    /// The names of generations stay in the parameters, a hundred of them at most; without their
+    /// manifests they are passed over. Changing the parameters would be a flip.
+    async fn forget(&self, table: &str, key: &str, generations: &[String]) -> Outcome<Vec<String>> {
+        let visible = self.partitions(table).await?;
+        let visible = visible.iter().find(|one| one.key == key).map(|one| &one.generation);
+        let gone: Vec<String> =
+            generations.iter().filter(|one| Some(*one) != visible).cloned().collect();
+        self.manifests.remove(&self.glue.database, table, key, &gone).await?;
+        Ok(gone)
     }
 }

@@ -9,6 +9,7 @@
 //! | `user#u1`, `segment#DE#mobile`, … | version | `items`, `scores`, perhaps `expires` |
 //! | `#recctl` | `pointer` | `version`, `generation`, `model`, `created`, `items`, `revision`, perhaps `items_expire` |
 //! | `#recctl` | `generation#<name>` | the same, and `state`, `checkpoint`, `loader` |
+//! | `#recctl` | `fence#<lease>` | `fence`: of the last holder of that lease that was here |
 //!
 //! A reader in any language makes two reads: the pointer (once in a while is enough), then the list.
 //!
@@ -38,7 +39,8 @@
 //! Every change of a pointer or an entry is conditional. A generation that is loaded for itself is
 //! sealed and made visible in one transaction; it fails if somebody joined in the load since the
 //! items were counted, and if a newer generation became visible since the load was begun last: a
-//! process that was paused for an hour does not bring yesterday back.
+//! process that was paused for an hour does not bring yesterday back. It fails too if a later holder
+//! of the same lease was here, as the fence says in the same transaction.
 //!
 //! DynamoDB cannot put many items on a condition. What a paused process can still do is to put
 //! items of its own version: under the generation's name, which says what work it is, so that they
@@ -85,6 +87,7 @@ use aws_sdk_dynamodb::Client;
 use aws_smithy_types::error::operation::BuildError;
 use chrono::{DateTime, Utc};
 
+use self::generation::fence_of;
 use self::item::{decode, encode};
 use self::meta::{
     About, Meta, Metas, Pointer, RESERVED, State, check_generation, generation_key, key, n,
@@ -97,7 +100,7 @@ use self::writer::{Write, write_all};
 use super::error::failure;
 use super::session::AwsSession;
 use crate::pipeline::target::{Removal, ServingOptions};
-use crate::ports::{Clock, GenerationEntry, ServedList, ServingItem, ServingStore};
+use crate::ports::{Clock, GenerationEntry, Lease, ServedList, ServingItem, ServingStore};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// How long items live with `removal: expire`.
@@ -334,11 +337,18 @@ impl ServingStore for DynamoDbServingStore {
         }
     }
 
-    async fn seal_and_flip(&self, table: &str, generation: &str, items: u64) -> Outcome<()> {
+    async fn seal_and_flip(
+        &self,
+        table: &str,
+        generation: &str,
+        items: u64,
+        lease: &Lease,
+    ) -> Outcome<()> {
         let found = self.table(table).await?;
         let table = found.ok_or_else(|| not_begun(table, generation))?;
         for attempt in 0..ATTEMPTS {
             let metas = table.metas().await?;
+            metas.check_fence(lease)?;
             let meta = metas.known().find(|meta| meta.about.generation == generation);
             let meta = meta.ok_or_else(|| not_begun(&table.table, generation))?;
             let is_sealed = meta.state == State::Sealed;
@@ -354,7 +364,7 @@ impl ServingStore for DynamoDbServingStore {
             if is_sealed {
                 return match metas.is_visible(meta) {
                     true => Ok(()),
-                    false => self.flip(&table.table, generation).await,
+                    false => self.flip(&table.table, generation, lease).await,
                 };
             }
             if let Some(visible) = &metas.pointer
@@ -381,7 +391,7 @@ impl ServingStore for DynamoDbServingStore {
             .value("version", s(&about.version))
             .value("loader", s(&meta.loader))
             .value("items", n(items));
-            if self.point(&table, &metas, &about, seal).await? == Done::Yes {
+            if self.point(&table, &metas, &about, seal, lease).await? == Done::Yes {
                 locked(&self.loads).remove(&(table.table.clone(), generation.to_owned()));
                 return Ok(());
             }
@@ -390,7 +400,7 @@ impl ServingStore for DynamoDbServingStore {
         Err(contended(&table.table, generation))
     }
 
-    async fn flip(&self, table: &str, generation: &str) -> Outcome<()> {
+    async fn flip(&self, table: &str, generation: &str, lease: &Lease) -> Outcome<()> {
         let missing = || {
             let message = format!("`{table}` has no complete generation `{generation}`");
             Failure::new(FailureKind::NotFound, message)
@@ -398,6 +408,7 @@ impl ServingStore for DynamoDbServingStore {
         let found = self.table(table).await?.ok_or_else(missing)?;
         for attempt in 0..ATTEMPTS {
             let metas = found.metas().await?;
+            metas.check_fence(lease)?;
             let meta = metas.find(generation).filter(|meta| meta.state == State::Sealed);
             let about = &meta.ok_or_else(missing)?.about;
             if about.items_expire.is_some_and(|expire| expire <= self.clock.now().timestamp()) {
@@ -411,12 +422,20 @@ impl ServingStore for DynamoDbServingStore {
                 Change::of(generation_key(generation), "#state = :sealed AND #version = :version")
                     .value("sealed", s(State::Sealed.word()))
                     .value("version", s(&about.version));
-            if self.point(&found, &metas, about, sealed).await? == Done::Yes {
+            if self.point(&found, &metas, about, sealed, lease).await? == Done::Yes {
                 return Ok(());
             }
             tokio::time::sleep(pause(attempt)).await;
         }
         Err(contended(table, generation))
+    }
+
+    async fn fence(&self, table: &str, lease: &Lease) -> Outcome<()> {
+        let table = self.table_to_load(table).await?;
+        match table.update_if(fence_of(lease)).await? {
+            Done::Yes => Ok(()),
+            Done::No(_) => Err(lease.fenced_off()),
+        }
     }
 
     async fn generations(&self, table: &str) -> Outcome<Vec<GenerationEntry>> {
@@ -507,6 +526,18 @@ impl ServingStore for DynamoDbServingStore {
         }
     }
 
+    async fn discard(&self, table: &str, generation: &str) -> Outcome<bool> {
+        let Some(table) = self.table(table).await? else { return Ok(true) };
+        let metas = table.metas().await?;
+        let Some(meta) = metas.find(generation) else { return Ok(true) };
+        let removed = meta.state == State::Removed || self.remove(&table, meta).await?;
+        if removed && (self.options.removal == Removal::Delete || meta.about.items_expire.is_none())
+        {
+            self.finish_removal(&table, &[meta]).await?;
+        }
+        Ok(removed)
+    }
+
     async fn prune(&self, table: &str, keep: usize) -> Outcome<usize> {
         let Some(table) = self.table(table).await? else { return Ok(0) };
         let metas = table.metas().await?;
@@ -534,16 +565,7 @@ impl ServingStore for DynamoDbServingStore {
                 }
             }
         }
-        let versions: Vec<String> =
-            unfinished.iter().map(|meta| meta.about.version.clone()).collect();
-        table.delete_versions(&versions).await?;
-        for meta in unfinished {
-            let entry = generation_key(&meta.about.generation);
-            let change = Change::of(entry, "#state = :removed AND #version = :version")
-                .value("removed", s(State::Removed.word()))
-                .value("version", s(&meta.about.version));
-            table.delete_if(change).await?;
-        }
+        self.finish_removal(&table, &unfinished).await?;
         Ok(removed)
     }
 }

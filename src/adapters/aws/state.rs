@@ -244,6 +244,29 @@ impl StateStore for DynamoDbStateStore {
         self.query(range).await
     }
 
+    async fn remove_run(&self, id: &RunId) -> Outcome<()> {
+        let doing = format!("remove run `{id}`");
+        let pk = format!("run#{id}");
+        let known = self.get(&doing, &pk, RUN).await?;
+        let listed = known.as_ref().and_then(|item| item.get("listed")?.as_s().ok());
+        // The list first: a run that is not in it is not looked for.
+        let mut keys: Vec<Item> = listed.map(|listed| key(RUNS, listed)).into_iter().collect();
+        for step in self.steps(id).await? {
+            let sk = format!("step#{}#{}#{}", step.step, step.action, step.partition.key());
+            keys.push(key(&pk, &sk));
+        }
+        keys.push(key(&pk, RUN));
+        for keys in keys.chunks(TRANSACTION_ACTIONS) {
+            let mut actions = Vec::with_capacity(keys.len());
+            for key in keys {
+                let delete = Delete::builder().table_name(&self.table).set_key(Some(key.clone()));
+                actions.push(TransactWriteItem::builder().delete(build(delete.build())?).build());
+            }
+            self.transact(&doing, None, actions).await?;
+        }
+        Ok(())
+    }
+
     async fn put_step(&self, step: &StepRecord) -> Outcome<()> {
         let doing = format!("write step `{}` of run `{}`", step.step, step.run);
         let sk = format!("step#{}#{}#{}", step.step, step.action, step.partition.key());
@@ -342,7 +365,7 @@ impl StateStore for DynamoDbStateStore {
     }
 
     async fn holding(&self, name: &str, now: DateTime<Utc>) -> Outcome<Option<Holding>> {
-        self.look_at_lease(name, now).await
+        self.holding_of(name, now).await
     }
 
     async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()> {

@@ -5,15 +5,16 @@ use std::path::Path;
 use async_trait::async_trait;
 use rusqlite::{OptionalExtension, Transaction, params};
 
-use super::sqlite::{Attempt, Database, Schema, from_json, to_json};
+use super::sqlite::{Attempt, Database, Schema, from_json, pass_fence, to_json};
 use crate::ports::schema_change;
-use crate::ports::{Catalog, PartitionEntry, TableEntry};
+use crate::ports::{Catalog, Lease, PartitionEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 static SCHEMA: Schema = Schema {
     // `turn` counts the moments at which a generation became visible, over the whole file: the
     // order of history, also after a rollback made an old generation visible again.
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE tables (
     name TEXT NOT NULL PRIMARY KEY,
     entry TEXT NOT NULL
@@ -33,7 +34,14 @@ CREATE TABLE pointers (
     generation TEXT NOT NULL,
     PRIMARY KEY (table_name, key)
 ) WITHOUT ROWID;
-"],
+",
+        "
+CREATE TABLE fences (
+    lease TEXT NOT NULL PRIMARY KEY,
+    fence INTEGER NOT NULL
+) WITHOUT ROWID;
+",
+    ],
     page_size: 4096,
     // A published day that a power failure takes back would be in the ledger all the same.
     durable: true,
@@ -89,7 +97,12 @@ impl Catalog for SqliteCatalog {
         texts.await?.iter().map(|text| from_json(text)).collect()
     }
 
-    async fn publish(&self, tables: &[TableEntry], partitions: &[PartitionEntry]) -> Outcome<()> {
+    async fn publish(
+        &self,
+        tables: &[TableEntry],
+        partitions: &[PartitionEntry],
+        lease: &Lease,
+    ) -> Outcome<()> {
         if let Some(stray) =
             partitions.iter().find(|one| tables.iter().all(|table| table.name != one.table))
         {
@@ -102,9 +115,10 @@ impl Catalog for SqliteCatalog {
             .iter()
             .map(|table| Ok((table.clone(), to_json(table)?)))
             .collect::<Outcome<Vec<_>>>()?;
-        let partitions = partitions.to_vec();
+        let (partitions, lease) = (partitions.to_vec(), lease.clone());
         self.database
             .write(move |tx| {
+                pass_fence(tx, "fences", &lease)?;
                 for (table, _) in &tables {
                     let known: Option<String> = tx
                         .prepare_cached("SELECT entry FROM tables WHERE name = ?1")?
@@ -129,6 +143,11 @@ impl Catalog for SqliteCatalog {
             .await
     }
 
+    async fn fence(&self, _: &[String], lease: &Lease) -> Outcome<()> {
+        let lease = lease.clone();
+        self.database.write(move |tx| pass_fence(tx, "fences", &lease)).await
+    }
+
     async fn history(&self, table: &str, key: &str) -> Outcome<Vec<PartitionEntry>> {
         let (table, key) = (table.to_owned(), key.to_owned());
         let texts = self.database.read(move |tx| {
@@ -143,9 +162,52 @@ impl Catalog for SqliteCatalog {
         });
         texts.await?.iter().map(|text| from_json(text)).collect()
     }
+
+    async fn earlier(&self, table: &str) -> Outcome<Vec<PartitionEntry>> {
+        let table = table.to_owned();
+        let texts = self.database.read(move |tx| {
+            let mut query = tx.prepare_cached(
+                "SELECT g.entry FROM generations g LEFT JOIN pointers p \
+                 ON p.table_name = g.table_name AND p.key = g.key \
+                 AND p.generation = g.generation \
+                 WHERE g.table_name = ?1 AND p.generation IS NULL ORDER BY g.key, g.turn DESC",
+            )?;
+            Ok(query.query_map([table], |row| row.get(0))?.collect::<Result<Vec<String>, _>>()?)
+        });
+        texts.await?.iter().map(|text| from_json(text)).collect()
+    }
+
+    async fn forget(&self, table: &str, key: &str, generations: &[String]) -> Outcome<Vec<String>> {
+        let (table, key) = (table.to_owned(), key.to_owned());
+        let generations = generations.to_vec();
+        self.database
+            .write(move |tx| {
+                let visible: Option<String> = tx
+                    .prepare_cached(
+                        "SELECT generation FROM pointers WHERE table_name = ?1 AND key = ?2",
+                    )?
+                    .query_row([&table, &key], |row| row.get(0))
+                    .optional()?;
+                let mut forgotten = Vec::with_capacity(generations.len());
+                for generation in generations {
+                    if visible.as_ref() == Some(&generation) {
+                        continue;
+                    }
+                    tx.prepare_cached(
+                        "DELETE FROM generations \
+                         WHERE table_name = ?1 AND key = ?2 AND generation = ?3",
+                    )?
+                    .execute([&table, &key, &generation])?;
+                    forgotten.push(generation);
+                }
+                Ok(forgotten)
+            })
+            .await
+    }
 }
 
 /// Makes one generation visible.
+
 fn flip(tx: &Transaction<'_>, partition: &PartitionEntry) -> Attempt<()> {
     let visible: Option<String> = tx
         .prepare_cached(

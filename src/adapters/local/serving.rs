@@ -6,8 +6,10 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use rusqlite::{OptionalExtension, Row, Transaction, params};
 
-use super::sqlite::{Attempt, Database, Schema};
-use crate::ports::{GenerationEntry, RecommendedItem, ServedList, ServingItem, ServingStore};
+use super::sqlite::{Attempt, Database, Schema, pass_fence};
+use crate::ports::{
+    GenerationEntry, Lease, RecommendedItem, ServedList, ServingItem, ServingStore,
+};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// The largest item, as bytes of its key and of its list as compact JSON.
@@ -54,6 +56,12 @@ CREATE TABLE rubbish (
 ",
         "
 ALTER TABLE generations ADD COLUMN checkpoint INTEGER NOT NULL DEFAULT 0;
+",
+        "
+CREATE TABLE fences (
+    lease TEXT NOT NULL PRIMARY KEY,
+    fence INTEGER NOT NULL
+) WITHOUT ROWID;
 ",
     ],
     // A list of fifty is one or two kilobytes. In a table without rowids a quarter of a page is
@@ -178,10 +186,18 @@ impl ServingStore for SqliteServingStore {
             .await
     }
 
-    async fn seal_and_flip(&self, table: &str, generation: &str, items: u64) -> Outcome<()> {
+    async fn seal_and_flip(
+        &self,
+        table: &str,
+        generation: &str,
+        items: u64,
+        lease: &Lease,
+    ) -> Outcome<()> {
         let (table, generation) = (table.to_owned(), generation.to_owned());
+        let lease = lease.clone();
         self.database
             .write(move |tx| {
+                pass_fence(tx, "fences", &lease)?;
                 let known =
                     find(tx, &table, &generation)?.ok_or_else(|| not_begun(&table, &generation))?;
                 if u64::try_from(known.items) != Ok(items) {
@@ -200,18 +216,27 @@ impl ServingStore for SqliteServingStore {
             .await
     }
 
-    async fn flip(&self, table: &str, generation: &str) -> Outcome<()> {
+    async fn flip(&self, table: &str, generation: &str, lease: &Lease) -> Outcome<()> {
         let (table, generation) = (table.to_owned(), generation.to_owned());
+        let lease = lease.clone();
         self.database
-            .write(move |tx| match find(tx, &table, &generation)? {
-                Some(known) if known.sealed => point(tx, &table, known.id),
-                _ => Err(Failure::new(
-                    FailureKind::NotFound,
-                    format!("`{table}` has no complete generation `{generation}`"),
-                )
-                .into()),
+            .write(move |tx| {
+                pass_fence(tx, "fences", &lease)?;
+                match find(tx, &table, &generation)? {
+                    Some(known) if known.sealed => point(tx, &table, known.id),
+                    _ => Err(Failure::new(
+                        FailureKind::NotFound,
+                        format!("`{table}` has no complete generation `{generation}`"),
+                    )
+                    .into()),
+                }
             })
             .await
+    }
+
+    async fn fence(&self, _: &str, lease: &Lease) -> Outcome<()> {
+        let lease = lease.clone();
+        self.database.write(move |tx| pass_fence(tx, "fences", &lease)).await
     }
 
     async fn generations(&self, table: &str) -> Outcome<Vec<GenerationEntry>> {
@@ -267,6 +292,25 @@ impl ServingStore for SqliteServingStore {
                 }
             })
             .await
+    }
+
+    async fn discard(&self, table: &str, generation: &str) -> Outcome<bool> {
+        let (table, generation) = (table.to_owned(), generation.to_owned());
+        let gone = self
+            .database
+            .write(move |tx| {
+                let Some(known) = find(tx, &table, &generation)? else { return Ok(true) };
+                let visible = "SELECT 1 FROM pointers WHERE generation_id = ?1";
+                if tx.prepare_cached(visible)?.exists([known.id])? {
+                    return Ok(false);
+                }
+                tx.execute("INSERT INTO rubbish (generation_id) VALUES (?1)", [known.id])?;
+                tx.execute("DELETE FROM generations WHERE id = ?1", [known.id])?;
+                Ok(true)
+            })
+            .await?;
+        self.sweep().await?;
+        Ok(gone)
     }
 
     async fn prune(&self, table: &str, keep: usize) -> Outcome<usize> {
@@ -435,10 +479,11 @@ mod tests {
         let items: Vec<ServingItem> = (0..CHUNK * 2 + 3)
             .map(|n| ServingItem { key: format!("user#{n}"), items: Vec::new() })
             .collect();
+        let lease = Lease { name: "l".to_owned(), holder: "h".to_owned(), fence: 1, seized: false };
         for generation in ["1", "2"] {
             store.begin("t", generation, "m", DateTime::UNIX_EPOCH).await.unwrap();
             store.put("t", generation, &items).await.unwrap();
-            store.seal_and_flip("t", generation, items.len() as u64).await.unwrap();
+            store.seal_and_flip("t", generation, items.len() as u64, &lease).await.unwrap();
         }
         assert_eq!(store.prune("t", 1).await, Ok(1));
         let count = |table: &'static str| {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, Transaction, TransactionBehavior, params};
 
+use crate::ports::Lease;
 use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 
 /// How long a call waits for another process that writes.
@@ -253,6 +254,20 @@ fn failure(fault: Fault, path: &Path) -> Failure {
             .with_hint("check that the folder exists and may be written to"),
         _ => Failure::new(FailureKind::Internal, text("cannot use the database")),
     }
+}
+
+/// Refuses a lease that a later holder used here, and remembers the others, in a table of `lease`
+/// and `fence`.
+pub(super) fn pass_fence(tx: &Transaction<'_>, table: &str, lease: &Lease) -> Attempt<()> {
+    let fence = i64::try_from(lease.fence).unwrap_or(i64::MAX);
+    let changed = tx
+        .prepare_cached(&format!(
+            "INSERT INTO {table} (lease, fence) VALUES (?1, ?2) \
+             ON CONFLICT (lease) DO UPDATE SET fence = excluded.fence \
+             WHERE fence <= excluded.fence"
+        ))?
+        .execute(params![lease.name, fence])?;
+    if changed == 1 { Ok(()) } else { Err(lease.fenced_off().into()) }
 }
 
 /// Reads a stored JSON text.

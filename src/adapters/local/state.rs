@@ -18,7 +18,8 @@ use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 static SCHEMA: Schema = Schema {
     // Times are microseconds since 1970 in UTC. A lease that was given back keeps its row without
     // a holder, so that the fence goes on growing.
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE runs (
     id TEXT NOT NULL PRIMARY KEY,
     started INTEGER NOT NULL,
@@ -54,7 +55,11 @@ CREATE TABLE leases (
     until INTEGER NOT NULL,
     fence INTEGER NOT NULL
 ) WITHOUT ROWID;
-"],
+",
+        "
+ALTER TABLE leases ADD COLUMN since INTEGER;
+",
+    ],
     page_size: 4096,
     // A ledger row or a lease that a power failure takes back would let work be done twice.
     durable: true,
@@ -132,6 +137,17 @@ impl StateStore for SqliteStateStore {
             vec![limit.into()],
         )
         .await
+    }
+
+    async fn remove_run(&self, id: &RunId) -> Outcome<()> {
+        let id = id.to_string();
+        self.database
+            .write(move |tx| {
+                tx.execute("DELETE FROM steps WHERE run = ?1", [&id])?;
+                tx.execute("DELETE FROM runs WHERE id = ?1", [&id])?;
+                Ok(())
+            })
+            .await
     }
 
     async fn put_step(&self, step: &StepRecord) -> Outcome<()> {
@@ -252,51 +268,37 @@ impl StateStore for SqliteStateStore {
         let (name, holder, host) = (name.to_owned(), holder.to_owned(), self.host.clone());
         self.database
             .write(move |tx| {
-                let known: Option<(Option<String>, i64, i64)> = tx
-                    .query_row(
-                        "SELECT holder, until, fence FROM leases WHERE name = ?1",
-                        [&name],
-                        |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)),
-                    )
-                    .optional()?;
-                let fence = match known {
-                    None => 1,
-                    Some((None, _, fence)) => fence + 1,
+                let (fence, since, seized) = match known(tx, &name)? {
+                    None => (now.timestamp().max(1), now, false),
+                    Some((None, fence)) => (fence + 1, now, false),
                     // A renewal, not an acquisition: the lease that the holder has stays good.
-                    Some((Some(other), _, fence)) if other == holder => fence,
-                    Some((Some(other), until, fence)) => {
-                        if now.timestamp_micros() < until && !is_dead(&other, &host) {
-                            let until = DateTime::from_timestamp_micros(until);
-                            let until = until.unwrap_or(DateTime::<Utc>::MAX_UTC);
-                            return Err(Lease::held_by(&name, &other, until).into());
+                    Some((Some(held), fence)) if held.holder == holder => {
+                        (fence, held.since.unwrap_or(now), false)
+                    }
+                    Some((Some(held), fence)) => {
+                        if is_held(&held, &host, now) {
+                            return Err(held.refused(&name).into());
                         }
-                        fence + 1
+                        (fence + 1, now, true)
                     }
                 };
                 tx.execute(
-                    "INSERT INTO leases (name, holder, until, fence) VALUES (?1, ?2, ?3, ?4) \
+                    "INSERT INTO leases (name, holder, until, fence, since) \
+                     VALUES (?1, ?2, ?3, ?4, ?5) \
                      ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, \
-                     until = excluded.until, fence = excluded.fence",
-                    params![name, holder, end(now, time), fence],
+                     until = excluded.until, fence = excluded.fence, since = excluded.since",
+                    params![name, holder, end(now, time), fence, since.timestamp_micros()],
                 )?;
-                Ok(Lease { name, holder, fence: fence.unsigned_abs() })
+                Ok(Lease { name, holder, fence: fence.unsigned_abs(), seized })
             })
             .await
     }
 
     async fn holding(&self, name: &str, now: DateTime<Utc>) -> Outcome<Option<Holding>> {
-        let name = name.to_owned();
-        let known: Option<(Option<String>, i64)> = self
-            .database
-            .read(move |tx| {
-                let sql = "SELECT holder, until FROM leases WHERE name = ?1";
-                Ok(tx.query_row(sql, [&name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
-            })
-            .await?;
-        let Some((Some(holder), until)) = known else { return Ok(None) };
-        let is_held = now.timestamp_micros() < until && !is_dead(&holder, &self.host);
-        let until = DateTime::from_timestamp_micros(until).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        Ok(is_held.then_some(Holding { holder, until }))
+        let (name, host) = (name.to_owned(), self.host.clone());
+        let known = self.database.read(move |tx| known(tx, &name)).await?;
+        let held = known.and_then(|(held, _)| held);
+        Ok(held.filter(|held| is_held(held, &host, now)))
     }
 
     async fn renew(&self, lease: &Lease, time: Duration, now: DateTime<Utc>) -> Outcome<()> {
@@ -326,6 +328,26 @@ impl StateStore for SqliteStateStore {
             })
             .await
     }
+}
+
+/// Who holds or held a lease last, and its fence; `None` if nobody ever had it.
+fn known(tx: &Transaction<'_>, name: &str) -> Attempt<Option<(Option<Holding>, i64)>> {
+    let time = |micros: i64| DateTime::from_timestamp_micros(micros);
+    let row = |row: &rusqlite::Row<'_>| {
+        let holder: Option<String> = row.get(0)?;
+        let since: Option<i64> = row.get(3)?;
+        let until = time(row.get(1)?).unwrap_or(DateTime::<Utc>::MAX_UTC);
+        let held = holder.map(|holder| Holding { holder, since: since.and_then(time), until });
+        Ok((held, row.get(2)?))
+    };
+    let mut query =
+        tx.prepare_cached("SELECT holder, until, fence, since FROM leases WHERE name = ?1")?;
+    Ok(query.query_row([name], row).optional()?)
+}
+
+/// Whether a lease is somebody's still.
+fn is_held(held: &Holding, host: &str, now: DateTime<Utc>) -> bool {
+    now < held.until && !is_dead(&held.holder, host)
 }
 
 /// Refuses a lease that was taken over or given back.

@@ -82,7 +82,10 @@ fn aws(effect: &Effect, target: &AwsTarget) -> Vec<Call> {
                 PartitionChange::Added => operation::CREATE_PARTITIONS,
                 PartitionChange::Flipped => operation::UPDATE_PARTITIONS,
             };
-            on(Subject::Tables, operation, glue(table), Amount::ONE)
+            // The table remembers the fence of each lease that publishes.
+            let fence =
+                call(Subject::Tables, operation::UPDATE_TABLE, glue(table), Amount::AtMost(1));
+            vec![call(Subject::Tables, operation, glue(table), Amount::ONE), fence]
         }
         Effect::Load { tables, statements } => loads(tables, *statements, target),
         Effect::Jobs(jobs) => job_calls(jobs),
@@ -230,7 +233,7 @@ fn local(effect: &Effect) -> Vec<Call> {
     // Columns that stay as they are make no other entry of the table.
     let flips = |keys: u64| {
         let mut calls = tables("catalog", &["generations", "pointers"], Amount::Exactly(keys));
-        calls.extend(tables("catalog", &["tables"], Amount::AtMost(1)));
+        calls.extend(tables("catalog", &["tables", "fences"], Amount::AtMost(1)));
         calls
     };
     match effect {
@@ -250,6 +253,7 @@ fn local(effect: &Effect) -> Vec<Call> {
             let names: Vec<&str> = loaded.iter().map(|one| one.table.as_str()).collect();
             let mut calls = tables("warehouse", &names, Amount::ONE);
             calls.extend(tables("warehouse", &["recctl_loads"], Amount::ONE));
+            calls.extend(tables("warehouse", &["recctl_fences"], Amount::AtMost(1)));
             calls
         }
         Effect::Jobs(jobs) => {
@@ -263,6 +267,7 @@ fn local(effect: &Effect) -> Vec<Call> {
         Effect::ModelRegistered { .. } => tables("models", &["versions"], Amount::ONE),
         Effect::Generation(generation) => {
             let mut calls = tables("serving", &["generations", "pointers"], Amount::ONE);
+            calls.extend(tables("serving", &["fences"], Amount::AtMost(1)));
             calls.extend(tables("serving", &["items"], generation.items));
             calls
         }

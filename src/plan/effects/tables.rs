@@ -150,8 +150,8 @@ impl Listing<'_> {
         let is_redshift = self.aws().is_some();
         let mut effects = Vec::new();
         let mut tables = Vec::new();
-        // The lock before and the ledger's row after.
-        let mut statements = 2;
+        // The lock and the fence before, the ledger's row after.
+        let mut statements = 5;
         for (table, layout) in loads {
             let mode = match &layout.mode {
                 WarehouseMode::Merge { .. } => LoadMode::Merge,

@@ -198,6 +198,6 @@ fn a_run_that_cannot_start_counts_as_failed_unless_another_is_at_work() {
         shown(document)
     };
     insta::assert_snapshot!(of(Status::Failed, Some(FailureKind::Input), 1), @"daily/local: RunSucceeded=0 RunFailed=1 RunCancelled=0 RunRefused=0");
-    insta::assert_snapshot!(of(Status::Failed, Some(FailureKind::Conflict), 4), @"daily/local: RunSucceeded=0 RunFailed=0 RunCancelled=0 RunRefused=1");
+    insta::assert_snapshot!(of(Status::Failed, Some(FailureKind::Held), 4), @"daily/local: RunSucceeded=0 RunFailed=0 RunCancelled=0 RunRefused=1");
     insta::assert_snapshot!(of(Status::Cancelled, Some(FailureKind::Cancelled), 143), @"daily/local: RunSucceeded=0 RunFailed=0 RunCancelled=1 RunRefused=0");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use object_store::ObjectStore;
 use object_store::path::Path as StorePath;
 use serde::{Deserialize, Serialize};
@@ -62,11 +62,17 @@ impl Draft {
         let digest: String =
             Sha256::digest(&text).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         let path = format!(
-            "_recctl/catalog/{database}/{}/{}/{}-{digest}.json",
-            entry.table, entry.key, entry.generation
+            "{}/{}-{digest}.json",
+            folder(database, &entry.table, &entry.key),
+            entry.generation
         );
         Ok(Self { path, text })
     }
+}
+
+/// The folder of a partition's manifests.
+fn folder(database: &str, table: &str, key: &str) -> String {
+    format!("_recctl/catalog/{database}/{table}/{key}")
 }
 
 /// The manifests of a lake.
@@ -116,6 +122,32 @@ impl Manifests {
             fingerprint: manifest.fingerprint,
             published,
         }))
+    }
+
+    /// Removes those of generations of a partition.
+    pub(super) async fn remove(
+        &self,
+        database: &str,
+        table: &str,
+        key: &str,
+        generations: &[String],
+    ) -> Outcome<()> {
+        let folder = folder(database, table, key);
+        let failed = |error: object_store::Error| {
+            let folder = self.lake.url(&folder);
+            Failure::new(FailureKind::Transient, format!("cannot remove of `{folder}`: {error}"))
+        };
+        let found = self.store.list(Some(&StorePath::from(folder.as_str())));
+        let found: Vec<_> = found.try_collect().await.map_err(failed)?;
+        let is_gone = |path: &StorePath| {
+            // `<generation>-<digest>.json`
+            let name = path.filename().and_then(|name| name.rsplit_once('-'));
+            name.is_some_and(|(generation, _)| generations.iter().any(|one| one == generation))
+        };
+        let paths: Vec<_> =
+            found.into_iter().map(|object| object.location).filter(is_gone).map(Ok).collect();
+        let removed = self.store.delete_stream(futures::stream::iter(paths).boxed());
+        removed.try_for_each(|_| async { Ok(()) }).await.map_err(failed)
     }
 
     /// An object in a folder that is not one of these files and that other readers would take for

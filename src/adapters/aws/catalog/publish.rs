@@ -11,9 +11,11 @@ use super::api::{ALREADY_EXISTS, CHANGED_AT_ONCE, Values};
 use super::layout::{Partitioning, folder};
 use super::manifest::{AT_ONCE, Draft};
 use super::pointer::{Pointer, manifest_of};
-use super::table::{Definition, input_of, own_entry_of, restored};
+use super::table::{
+    Definition, check_fence, entry_of, input_of, own_entry_of, restored, set_fence,
+};
 use crate::ports::schema_change::{self, ColumnChange};
-use crate::ports::{PartitionEntry, TableEntry};
+use crate::ports::{Lease, PartitionEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// A table's definition is read and merged again this often when somebody else changes it meanwhile.
@@ -39,6 +41,8 @@ struct Plan {
     current: Option<Table>,
     /// Those that are not visible already, with the partition that is there.
     flips: Vec<(Flip, Option<Partition>)>,
+    /// On whose behalf.
+    lease: Lease,
 }
 
 /// What has to be undone when a later flip fails.
@@ -68,7 +72,9 @@ impl Plan {
     fn defined(&self, now: &Table) -> Outcome<TableInput> {
         let old = own_entry_of(now)?;
         schema_change::check(&old, &self.definition.entry)?;
-        self.definition.merge(now, &old)
+        let mut input = self.definition.merge(now, &old)?;
+        set_fence(input.parameters.get_or_insert_default(), &self.lease)?;
+        Ok(input)
     }
 }
 
@@ -116,12 +122,13 @@ impl GlueCatalog {
         &self,
         tables: &[TableEntry],
         partitions: &[PartitionEntry],
+        lease: &Lease,
     ) -> Outcome<()> {
         check_request(tables, partitions)?;
         let _only_writer = self.publishing.lock().await;
         let mut plans = Vec::with_capacity(tables.len());
         for table in tables {
-            plans.push(self.plan(table, partitions).await?);
+            plans.push(self.plan(table, partitions, lease).await?);
         }
         self.prepare(&plans).await?;
         let mut tried = Vec::new();
@@ -132,11 +139,39 @@ impl GlueCatalog {
         }
     }
 
+    /// Sets the fence on those of the tables that there are and that are recctl's.
+    pub(super) async fn fence_all(&self, tables: &[String], lease: &Lease) -> Outcome<()> {
+        for name in tables {
+            let Some(current) = self.glue.table(name).await? else { continue };
+            if entry_of(&current)?.is_none() {
+                continue;
+            }
+            let fenced = |now: &Table| {
+                let mut input = input_of(now)?;
+                set_fence(input.parameters.get_or_insert_default(), lease)?;
+                Ok(Some(input))
+            };
+            self.revise(name, Some(current), fenced).await?;
+        }
+        Ok(())
+    }
+
+    /// Errors: `Conflict` if a later holder of the lease set its fence on the table.
+    async fn check_fence(&self, table: &str, lease: &Lease) -> Outcome<()> {
+        let now = self.glue.table(table).await?;
+        check_fence(now.as_ref().and_then(Table::parameters), lease)
+    }
+
     /// Checks one table and its partitions, without a change to anything.
-    async fn plan(&self, table: &TableEntry, partitions: &[PartitionEntry]) -> Outcome<Plan> {
+    async fn plan(
+        &self,
+        table: &TableEntry,
+        partitions: &[PartitionEntry],
+        lease: &Lease,
+    ) -> Outcome<Plan> {
         let definition = Definition::of(table)?;
         let current = self.glue.table(&table.name).await?;
-        let mut plan = Plan { definition, current, flips: Vec::new() };
+        let mut plan = Plan { definition, current, flips: Vec::new(), lease: lease.clone() };
         if let Some(current) = &plan.current {
             plan.defined(current)?;
         }
@@ -219,6 +254,9 @@ impl GlueCatalog {
                 self.flip_partitions(plan, storage, tried).await?;
             }
         }
+        for plan in plans.iter().filter(|plan| !plan.is_whole_flip() && !plan.flips.is_empty()) {
+            self.check_fence(plan.name(), &plan.lease).await?;
+        }
         Ok(())
     }
 
@@ -226,7 +264,8 @@ impl GlueCatalog {
     /// without partitions that is there gets its columns later, together with its files.
     async fn define(&self, plan: &Plan, tried: &mut Vec<Tried>) -> Outcome<StorageDescriptor> {
         if plan.current.is_none() {
-            let input = plan.definition.create(&self.lake)?;
+            let mut input = plan.definition.create(&self.lake)?;
+            set_fence(input.parameters.get_or_insert_default(), &plan.lease)?;
             if self.glue.create_table(&input).await? {
                 return Ok(input.storage_descriptor.unwrap_or_else(empty_storage));
             }
@@ -294,6 +333,7 @@ impl GlueCatalog {
             let inputs: Outcome<Vec<_>> =
                 chunk.iter().map(|(flip, _)| flip.input(partitioning, storage, None)).collect();
             let inputs = inputs?;
+            self.check_fence(table, &plan.lease).await?;
             // Before the call: if its answer gets lost, nobody knows what became of it.
             tried.push(Tried::of(table, chunk));
             let refused = self.glue.create_partitions(table, inputs).await?;
@@ -321,6 +361,7 @@ impl GlueCatalog {
                 .map(|(flip, there)| flip.input(partitioning, storage, there.as_ref()))
                 .collect();
             let inputs = inputs?;
+            self.check_fence(table, &plan.lease).await?;
             tried.push(Tried::of(table, chunk));
             let refused = self.glue.update_partitions(table, inputs).await?;
             if let Some(first) = refused.first() {

@@ -9,11 +9,16 @@ use super::pointer::{PREFIX, Parameters};
 use crate::pipeline::step::SchemaChange;
 use crate::pipeline::target::S3Location;
 use crate::ports::limits::hive;
-use crate::ports::{ColumnEntry, TableEntry};
+use crate::ports::{ColumnEntry, Lease, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// The parameter that makes a table recctl's: its columns with Arrow's types, as JSON.
 const TABLE: &str = "recctl.table";
+/// The parameter that names the last leases that published, with their fences, as JSON.
+const FENCES: &str = "recctl.fences";
+/// So many leases are remembered: one for each day that is run for. A Hive metastore that the catalog
+/// may be copied to takes 4,000 bytes.
+const MAX_FENCES: usize = 64;
 /// The version of its format.
 const VERSION: u32 = 1;
 
@@ -183,6 +188,37 @@ fn column(name: &str, kind: &str) -> Outcome<Column> {
     Column::builder().name(name).r#type(kind).build().map_err(incomplete)
 }
 
+/// The leases that published, with their fences, oldest first.
+fn fences(parameters: Option<&Parameters>) -> Vec<(String, u64)> {
+    let text = parameters.and_then(|parameters| parameters.get(FENCES));
+    // What cannot be read was broken by somebody else, and is written anew.
+    text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
+}
+
+/// Errors: `Conflict` if a later holder of the lease was here.
+pub(super) fn check_fence(parameters: Option<&Parameters>, lease: &Lease) -> Outcome<()> {
+    let later = |(name, fence): &(String, u64)| *name == lease.name && *fence > lease.fence;
+    if fences(parameters).iter().any(later) { Err(lease.fenced_off()) } else { Ok(()) }
+}
+
+/// Remembers the lease as the last that published. Errors: as of [`check_fence`].
+pub(super) fn set_fence(parameters: &mut Parameters, lease: &Lease) -> Outcome<()> {
+    check_fence(Some(parameters), lease)?;
+    let mut known = fences(Some(parameters));
+    let ours = (lease.name.clone(), lease.fence);
+    if known.contains(&ours) {
+        return Ok(());
+    }
+    known.retain(|(name, _)| *name != lease.name);
+    known.push(ours);
+    known.drain(..known.len().saturating_sub(MAX_FENCES));
+    let text = serde_json::to_string(&known).map_err(|error| {
+        Failure::new(FailureKind::Internal, format!("cannot write a parameter: {error}"))
+    })?;
+    parameters.insert(FENCES.to_owned(), text);
+    Ok(())
+}
+
 /// All of a table that an update takes.
 pub(super) fn input_of(table: &Table) -> Outcome<TableInput> {
     let table = table.clone();
@@ -211,11 +247,13 @@ pub(super) fn restored(
     left: &TableInput,
     before: &Table,
 ) -> Outcome<Option<TableInput>> {
+    // A fence stays: it says who came last, whatever became of what he published.
+    let is_state = |name: &str| name.starts_with(PREFIX) && name != FENCES;
     let own = |parameters: Option<&Parameters>| -> Vec<(String, String)> {
         let mut own: Vec<_> = parameters
             .into_iter()
             .flatten()
-            .filter(|(name, _)| name.starts_with(PREFIX))
+            .filter(|(name, _)| is_state(name))
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect();
         own.sort();
@@ -226,7 +264,7 @@ pub(super) fn restored(
     }
     let mut input = input_of(now)?;
     let parameters = input.parameters.get_or_insert_default();
-    parameters.retain(|name, _| !name.starts_with(PREFIX));
+    parameters.retain(|name, _| !is_state(name));
     parameters.extend(own(before.parameters()));
     if let (Some(storage), Some(old)) = (&mut input.storage_descriptor, before.storage_descriptor())
     {

@@ -2,13 +2,15 @@
 
 use std::collections::HashMap;
 
-use super::meta::{About, Meta, Metas, Pointer, State, generation_key, n, pointer_key, s};
+use super::meta::{
+    About, Meta, Metas, Pointer, State, fence_key, generation_key, n, pointer_key, s,
+};
 use super::request::{Change, Done};
 use super::table::ServedTable;
 use super::tally::Tally;
 use super::{DynamoDbServingStore, ENTRY_OUTLIVES_SECONDS, locked, not_begun, sealed};
 use crate::pipeline::target::Removal;
-use crate::ports::ServingItem;
+use crate::ports::{Lease, ServingItem};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 impl DynamoDbServingStore {
@@ -45,13 +47,15 @@ impl DynamoDbServingStore {
         }
     }
 
-    /// Makes the pointer name a generation in the same transaction as what is done to its entry.
+    /// Makes the pointer name a generation in the same transaction as what is done to its entry, and
+    /// as the look whether a later holder of the lease was here.
     pub(super) async fn point(
         &self,
         table: &ServedTable,
         metas: &Metas,
         about: &About,
         entry: Change,
+        lease: &Lease,
     ) -> Outcome<Done> {
         let seen = metas.pointer.as_ref().map(|pointer| pointer.revision);
         let pointer = Pointer { about: about.clone(), revision: seen.unwrap_or(0) + 1 };
@@ -64,6 +68,7 @@ impl DynamoDbServingStore {
         let items = [
             entry.into_transaction(&table.name)?,
             unchanged.put_in_transaction(&table.name, pointer.write())?,
+            fence_of(lease).into_transaction(&table.name)?,
         ];
         table.transact(&items).await
     }
@@ -125,4 +130,25 @@ impl DynamoDbServingStore {
         ];
         Ok(table.transact(&items).await? == Done::Yes)
     }
+
+    /// Deletes the items of generations that are marked as removed, then their entries.
+    pub(super) async fn finish_removal(&self, table: &ServedTable, all: &[&Meta]) -> Outcome<()> {
+        let versions: Vec<String> = all.iter().map(|meta| meta.about.version.clone()).collect();
+        table.delete_versions(&versions).await?;
+        for meta in all {
+            let entry = generation_key(&meta.about.generation);
+            let change = Change::of(entry, "#state = :removed AND #version = :version")
+                .value("removed", s(State::Removed.word()))
+                .value("version", s(&meta.about.version));
+            table.delete_if(change).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Remembers a lease's fence, unless there is a greater one.
+pub(super) fn fence_of(lease: &Lease) -> Change {
+    Change::of(fence_key(&lease.name), "attribute_not_exists(#fence) OR #fence <= :fence")
+        .update("SET #fence = :fence")
+        .value("fence", n(lease.fence))
 }

@@ -1,10 +1,12 @@
 //! The items about generations: which there are, and which one is visible.
 
+use std::collections::BTreeMap;
+
 use aws_sdk_dynamodb::types::AttributeValue;
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::item::{Attributes, EXPIRES, PK, SK};
-use crate::ports::GenerationEntry;
+use crate::ports::{GenerationEntry, Lease};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// The partition key of all of them. No list has it: `put` refuses it.
@@ -13,6 +15,8 @@ pub(super) const RESERVED: &str = "#recctl";
 const POINTER: &str = "pointer";
 /// What the sort keys of generations begin with.
 const GENERATION_PREFIX: &str = "generation#";
+/// What the sort keys of fences begin with.
+const FENCE_PREFIX: &str = "fence#";
 /// The longest name of a generation: a sort key of 1,024 bytes less the prefix, and some for the
 /// number that a name gets that is used again.
 const MAX_GENERATION_BYTES: usize = 1000;
@@ -26,6 +30,8 @@ pub(super) const CREATED: &str = "created";
 pub(super) const ITEMS: &str = "items";
 pub(super) const STATE: &str = "state";
 pub(super) const CHECKPOINT: &str = "checkpoint";
+/// The highest fence of a lease that was here.
+pub(super) const FENCE: &str = "fence";
 /// The handle that began the generation last.
 pub(super) const LOADER: &str = "loader";
 /// Of the pointer: how often it was set. Of a generation: the pointer's when it was begun last.
@@ -93,6 +99,8 @@ pub(super) struct Pointer {
 pub(super) struct Metas {
     pub generations: Vec<Meta>,
     pub pointer: Option<Pointer>,
+    /// By lease.
+    pub fences: BTreeMap<String, u64>,
 }
 
 impl Metas {
@@ -110,9 +118,20 @@ impl Metas {
                 metas.pointer = Some(Pointer::read(&item).ok_or_else(broken)?);
             } else if sk.starts_with(GENERATION_PREFIX) {
                 metas.generations.push(Meta::read(&item).ok_or_else(broken)?);
+            } else if let Some(lease) = sk.strip_prefix(FENCE_PREFIX) {
+                let fence = number(&item, FENCE).ok_or_else(broken)?;
+                metas.fences.insert(lease.to_owned(), fence);
             }
         }
         Ok(metas)
+    }
+
+    /// Errors: `Conflict` if a later holder of the lease was here.
+    pub fn check_fence(&self, lease: &Lease) -> Outcome<()> {
+        match self.fences.get(&lease.name) {
+            Some(fence) if *fence > lease.fence => Err(lease.fenced_off()),
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub fn find(&self, generation: &str) -> Option<&Meta> {
@@ -239,6 +258,11 @@ pub(super) fn pointer_key() -> Attributes {
     key(RESERVED, POINTER)
 }
 
+/// The key of a lease's fence.
+pub(super) fn fence_key(lease: &str) -> Attributes {
+    key(RESERVED, &format!("{FENCE_PREFIX}{lease}"))
+}
+
 /// The key of a generation's entry.
 pub(super) fn generation_key(generation: &str) -> Attributes {
     key(RESERVED, &format!("{GENERATION_PREFIX}{generation}"))
@@ -294,8 +318,12 @@ mod tests {
         let pointer = Pointer { about: meta().about, revision: 9 };
         let mut unknown = key(RESERVED, "news");
         unknown.insert("x".to_owned(), s("y"));
-        let read = Metas::read("t", vec![meta().write(), unknown, pointer.write()]).unwrap();
-        assert_eq!(read, Metas { generations: vec![meta()], pointer: Some(pointer) });
+        let mut fence = fence_key("daily/2026-03-01");
+        fence.insert(FENCE.to_owned(), n(7));
+        let items = vec![meta().write(), unknown, pointer.write(), fence];
+        let read = Metas::read("t", items).unwrap();
+        let fences = BTreeMap::from([("daily/2026-03-01".to_owned(), 7)]);
+        assert_eq!(read, Metas { generations: vec![meta()], pointer: Some(pointer), fences });
         assert!(read.is_visible(read.find("2026").unwrap()));
         let mut expiring = meta().write();
         expiring.insert(EXPIRES.to_owned(), n(1));

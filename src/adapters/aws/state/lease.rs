@@ -23,6 +23,7 @@ const LEASE: &str = "lease";
 const HOLDER: &str = "holder";
 const FENCE: &str = "fence";
 const UNTIL: &str = "until";
+const SINCE: &str = "since";
 /// That the lease is still the holder's.
 const IS_HELD: &str = "#holder = :holder AND #fence = :fence";
 
@@ -34,51 +35,53 @@ impl DynamoDbStateStore {
         time: Duration,
         now: DateTime<Utc>,
     ) -> Outcome<Lease> {
+        // A table that was lost does not bring small fences back.
+        let first = now.timestamp().max(0);
         let request = self
             .lease_update(name)
             .update_expression(
-                "SET #holder = :holder, #until = :until, #fence = if_not_exists(#fence, :zero) + :one",
+                "SET #holder = :holder, #until = :until, #since = :now, \
+                 #fence = if_not_exists(#fence, :first) + :one",
             )
             .condition_expression(
                 "attribute_not_exists(#holder) OR (#until <= :now AND #holder <> :holder)",
             )
             .expression_attribute_names("#holder", HOLDER)
             .expression_attribute_names("#until", UNTIL)
+            .expression_attribute_names("#since", SINCE)
             .expression_attribute_names("#fence", FENCE)
             .expression_attribute_values(":holder", text(holder))
             .expression_attribute_values(":until", micros(end(now, time)))
             .expression_attribute_values(":now", micros(now))
-            .expression_attribute_values(":zero", AttributeValue::N("0".to_owned()))
+            .expression_attribute_values(":first", AttributeValue::N(first.to_string()))
             .expression_attribute_values(":one", AttributeValue::N("1".to_owned()))
-            .return_values(ReturnValue::AllNew);
+            .return_values(ReturnValue::AllOld);
         match self.update(&format!("take the lease of `{name}`"), request).await? {
-            Update::Done(item) => lease(name, holder, &item),
-            // A renewal, or the SDK's retry of a call whose answer got lost: the fence stays.
+            Update::Done(before) => Ok(Lease {
+                name: name.to_owned(),
+                holder: holder.to_owned(),
+                fence: fence(&before).unwrap_or(first.unsigned_abs()) + 1,
+                seized: self::holder(&before).is_some(),
+            }),
+            // A renewal, or the SDK's retry of a call whose answer got lost: the fence stays. From
+            // whom it was taken is not known any more.
             Update::Refused(item) if self::holder(&item) == Some(holder) => {
                 let lease = lease(name, holder, &item)?;
                 self.renew_lease(&lease, time, now).await?;
                 Ok(lease)
             }
-            Update::Refused(item) => {
-                let other = self::holder(&item).unwrap_or("another");
-                let until = number(&item, UNTIL).and_then(DateTime::from_timestamp_micros);
-                Err(Lease::held_by(name, other, until.unwrap_or(DateTime::<Utc>::MAX_UTC)))
-            }
+            Update::Refused(item) => Err(held(&item).refused(name)),
         }
     }
 
-    pub(super) async fn look_at_lease(
+    pub(super) async fn holding_of(
         &self,
         name: &str,
         now: DateTime<Utc>,
     ) -> Outcome<Option<Holding>> {
-        let doing = format!("look at the lease of `{name}`");
-        let Some(item) = self.get(&doing, &format!("lease#{name}"), LEASE).await? else {
-            return Ok(None);
-        };
-        let until = number(&item, UNTIL).and_then(DateTime::from_timestamp_micros);
-        let held = holder(&item).zip(until).filter(|(_, until)| now < *until);
-        Ok(held.map(|(holder, until)| Holding { holder: holder.to_owned(), until }))
+        let item = self.get(&format!("read the lease of `{name}`"), &pk(name), LEASE).await?;
+        let item = item.filter(|item| holder(item).is_some());
+        Ok(item.map(|item| held(&item)).filter(|held| now < held.until))
     }
 
     pub(super) async fn renew_lease(
@@ -163,16 +166,33 @@ pub(super) fn holder(item: &Item) -> Option<&str> {
     item.get(HOLDER)?.as_s().ok().map(String::as_str)
 }
 
+fn fence(item: &Item) -> Option<u64> {
+    number(item, FENCE).and_then(|fence| u64::try_from(fence).ok())
+}
+
 fn lease(name: &str, holder: &str, item: &Item) -> Outcome<Lease> {
-    let fence = number(item, FENCE).and_then(|fence| u64::try_from(fence).ok());
-    let fence = fence.ok_or_else(|| {
+    let fence = fence(item).ok_or_else(|| {
         Failure::new(FailureKind::Input, format!("the lease of `{name}` has no fence"))
     })?;
-    Ok(Lease { name: name.to_owned(), holder: holder.to_owned(), fence })
+    Ok(Lease { name: name.to_owned(), holder: holder.to_owned(), fence, seized: true })
+}
+
+/// Who holds the lease of an item that has a holder.
+fn held(item: &Item) -> Holding {
+    let time = |name| number(item, name).and_then(DateTime::from_timestamp_micros);
+    Holding {
+        holder: holder(item).unwrap_or("another").to_owned(),
+        since: time(SINCE),
+        until: time(UNTIL).unwrap_or(DateTime::<Utc>::MAX_UTC),
+    }
+}
+
+fn pk(name: &str) -> String {
+    format!("lease#{name}")
 }
 
 fn lease_key(name: &str) -> Item {
-    key(&format!("lease#{name}"), LEASE)
+    key(&pk(name), LEASE)
 }
 
 fn number(item: &Item, name: &str) -> Option<i64> {

@@ -20,7 +20,9 @@ use sha2::{Digest, Sha256};
 
 use self::files::{preflight, too_long};
 use self::manifest::Manifests;
-use self::sql::{LEDGER, Planned, Purpose, Step, Writer, columns_query, has_day, literal, quoted};
+use self::sql::{
+    FENCES, LEDGER, Planned, Purpose, Step, Writer, columns_query, has_day, literal, quoted,
+};
 use self::statements::{Cell, Ended, Statements, aborted};
 use self::table::{Column, Existing, Table, not_by_day};
 use super::AwsSession;
@@ -28,7 +30,7 @@ use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::pipeline::target::RedshiftOptions;
 use crate::ports::limits::redshift::{BATCH, RedshiftType};
-use crate::ports::{LoadBatch, LoadOutcome, Warehouse};
+use crate::ports::{Lease, LoadBatch, LoadOutcome, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Keeps curated tables in Redshift, provisioned or serverless.
@@ -51,6 +53,7 @@ pub struct RedshiftWarehouse {
 struct Present {
     schema: bool,
     ledger: bool,
+    fences: bool,
     tables: BTreeMap<String, Vec<Existing>>,
     /// The Glue database behind the schema of external tables.
     external: Option<String>,
@@ -81,7 +84,7 @@ impl RedshiftWarehouse {
     async fn present(&self, tables: &[Table<'_>]) -> Outcome<Present> {
         let schema = self.options.schema.to_lowercase();
         let mut names: Vec<&str> = tables.iter().map(Table::name).collect();
-        names.push(LEDGER);
+        names.extend([LEDGER, FENCES]);
         let mut sqls = vec![
             format!("SELECT 1 FROM pg_namespace WHERE nspname = {}", literal(&schema)),
             columns_query(&[&schema], &names),
@@ -100,6 +103,8 @@ impl RedshiftWarehouse {
         for (_, name, column) in described(&results.next().unwrap_or_default()) {
             if name == LEDGER {
                 present.ledger = true;
+            } else if name == FENCES {
+                present.fences = true;
             } else {
                 present.tables.entry(name).or_default().push(column);
             }
@@ -174,6 +179,24 @@ impl Warehouse for RedshiftWarehouse {
                 Err(_) if attempt < SHAPING_ATTEMPTS => attempt += 1,
                 Err(failure) => return Err(failure),
             }
+        }
+    }
+
+    async fn fence(&self, lease: &Lease) -> Outcome<()> {
+        let present = self.present(&[]).await?;
+        let (schema, copy_role) = (self.options.schema.as_str(), self.options.copy_role.as_str());
+        let writer = Writer { schema, copy_role, mark: "" };
+        let mut steps = writer.make_ledger(present.schema, present.ledger, present.fences);
+        steps.push(writer.lock());
+        steps.extend(writer.fence(lease));
+        let (purposes, sqls): (Vec<Purpose>, Vec<String>) = steps.into_iter().unzip();
+        let id = self.statements.submit("recctl-fence", None, sqls).await?;
+        match self.statements.wait(&id).await? {
+            Ended::Finished { .. } => Ok(()),
+            Ended::Failed { at, error } => {
+                Err(explained(at.and_then(|at| purposes.get(at)), &error, lease))
+            }
+            Ended::Aborted => Err(aborted("set a fence")),
         }
     }
 
@@ -257,10 +280,7 @@ impl RedshiftWarehouse {
             ready.push(one);
         }
 
-        let ledger = match present.ledger {
-            true => Vec::new(),
-            false => writer.make_ledger(present.schema),
-        };
+        let ledger = writer.make_ledger(present.schema, present.ledger, present.fences);
         let shape = ready.iter().flat_map(|one| writer.shape(one)).collect();
         let data = writer.data(batch, &ready, rows);
         let steps = self.fitted(ledger, writer.lock(), shape, data).await?;
@@ -272,7 +292,7 @@ impl RedshiftWarehouse {
             Ended::Finished { last_rows } => return Ok(Ok(outcome(last_rows, rows))),
             Ended::Failed { at, error } => {
                 let purpose = at.and_then(|at| purposes.get(at));
-                (explained(purpose, &error), purpose.is_some_and(Purpose::is_shaping))
+                (explained(purpose, &error, &batch.lease), purpose.is_some_and(Purpose::is_shaping))
             }
             Ended::Aborted => (aborted("load the tables"), false),
         };
@@ -341,7 +361,7 @@ fn outcome(ledger_rows: Option<u64>, rows: u64) -> LoadOutcome {
 }
 
 /// What the failure of a statement means: told from what it is there for, not from the words.
-fn explained(purpose: Option<&Purpose>, error: &str) -> Failure {
+fn explained(purpose: Option<&Purpose>, error: &str, lease: &Lease) -> Failure {
     let step = |text: String| Failure::new(FailureKind::Step, text);
     match purpose {
         Some(Purpose::CountRows) => Failure::new(
@@ -349,6 +369,7 @@ fn explained(purpose: Option<&Purpose>, error: &str) -> Failure {
             "Redshift did not copy as many rows as the files hold, and nothing was loaded",
         )
         .with_hint("`sys_load_error_detail` and `sys_load_history` in Redshift say more"),
+        Some(Purpose::Fence) => lease.fenced_off(),
         Some(Purpose::UniqueKeys) => Failure::new(
             FailureKind::Quality,
             "the rows to be merged have a key twice, and nothing was loaded",

@@ -4,11 +4,13 @@ use std::fmt::Write as _;
 
 use super::table::{Column, Table, same};
 use crate::pipeline::step::{PARTITION_COLUMN, WarehouseLayout, WarehouseMode};
-use crate::ports::LoadBatch;
 use crate::ports::limits::redshift::RedshiftType;
+use crate::ports::{Lease, LoadBatch};
 
 /// The ledger of loads.
 pub(super) const LEDGER: &str = "recctl_loads";
+/// The last holders of leases that loaded.
+pub(super) const FENCES: &str = "recctl_fences";
 
 /// A name as SQL has it.
 pub(super) fn quoted(name: &str) -> String {
@@ -25,6 +27,8 @@ pub(super) fn literal(text: &str) -> String {
 pub(super) enum Purpose {
     /// It keeps the ledger.
     Ledger,
+    /// It looks whether a later holder of the lease was here.
+    Fence,
     /// It makes or widens a table.
     Shape(String),
     /// It stages the rows of a table.
@@ -44,7 +48,8 @@ impl Purpose {
     pub(super) fn is_shaping(&self) -> bool {
         match self {
             Self::Ledger | Self::Shape(_) => true,
-            Self::Stage(_)
+            Self::Fence
+            | Self::Stage(_)
             | Self::CountRows
             | Self::UniqueKeys
             | Self::TextsFit(_)
@@ -89,21 +94,45 @@ impl Writer<'_> {
         quoted(&format!("recctl_stage_{}_{at}", self.mark))
     }
 
-    /// Makes the ledger, and the schema if that is missing too.
-    pub(super) fn make_ledger(&self, schema_exists: bool) -> Vec<Step> {
+    /// Makes what is missing of ledger and fences, and the schema if that is missing too.
+    pub(super) fn make_ledger(&self, schema: bool, ledger: bool, fences: bool) -> Vec<Step> {
         let mut steps = Vec::new();
-        if !schema_exists {
+        if !schema {
             let sql = format!("CREATE SCHEMA IF NOT EXISTS {}", quoted(self.schema));
             steps.push((Purpose::Ledger, sql));
         }
-        let sql = format!(
-            "CREATE TABLE IF NOT EXISTS {} (\"token\" VARCHAR(1024) NOT NULL, \
-             \"run\" VARCHAR(256) NOT NULL, \"tables\" VARCHAR(65535) NOT NULL, \
-             \"rows\" BIGINT NOT NULL, \"loaded\" TIMESTAMP NOT NULL)",
-            self.of(LEDGER)
-        );
-        steps.push((Purpose::Ledger, sql));
+        if !ledger {
+            let sql = format!(
+                "CREATE TABLE IF NOT EXISTS {} (\"token\" VARCHAR(1024) NOT NULL, \
+                 \"run\" VARCHAR(256) NOT NULL, \"tables\" VARCHAR(65535) NOT NULL, \
+                 \"rows\" BIGINT NOT NULL, \"loaded\" TIMESTAMP NOT NULL)",
+                self.of(LEDGER)
+            );
+            steps.push((Purpose::Ledger, sql));
+        }
+        if !fences {
+            let sql = format!(
+                "CREATE TABLE IF NOT EXISTS {} (\"lease\" VARCHAR(1024) NOT NULL, \
+                 \"fence\" BIGINT NOT NULL)",
+                self.of(FENCES)
+            );
+            steps.push((Purpose::Ledger, sql));
+        }
         steps
+    }
+
+    /// Ends the transaction if a later holder of the lease was here, and remembers this one. Comes
+    /// after the lock.
+    pub(super) fn fence(&self, lease: &Lease) -> [Step; 3] {
+        let (fences, name, fence) = (self.of(FENCES), literal(&lease.name), lease.fence);
+        let look = format!(
+            "SELECT 1 / CASE WHEN EXISTS (SELECT 1 FROM {fences} WHERE \"lease\" = {name} \
+             AND \"fence\" > {fence}) THEN 0 ELSE 1 END"
+        );
+        let forget = format!("DELETE FROM {fences} WHERE \"lease\" = {name}");
+        let remember =
+            format!("INSERT INTO {fences} (\"lease\", \"fence\") VALUES ({name}, {fence})");
+        [(Purpose::Fence, look), (Purpose::Ledger, forget), (Purpose::Ledger, remember)]
     }
 
     /// The query for a load that the ledger knows.
@@ -155,7 +184,7 @@ impl Writer<'_> {
     /// The data of a load and its row in the ledger. Nothing of it happens if the ledger knows the
     /// token.
     pub(super) fn data(&self, batch: &LoadBatch, tables: &[Planned<'_>], rows: u64) -> Vec<Step> {
-        let mut steps = Vec::new();
+        let mut steps = Vec::from(self.fence(&batch.lease));
         for (at, planned) in tables.iter().enumerate() {
             if let Some(manifest) = &planned.manifest {
                 steps.extend(self.copy(at, planned.table, manifest));

@@ -2,6 +2,11 @@ use super::*;
 use crate::pipeline::step::{SchemaChange, WarehouseLayout, WarehouseMode};
 use crate::ports::{ColumnEntry, TableEntry, TableLoad};
 
+fn lease() -> Lease {
+    let (name, holder) = ("daily/2026-03-01".to_owned(), "h".to_owned());
+    Lease { name, holder, fence: 7, seized: false }
+}
+
 fn load(columns: &[(&str, &str)], by_day: bool, layout: WarehouseLayout) -> TableLoad {
     let entry = |(name, kind): &(&str, &str)| ColumnEntry {
         name: (*name).to_owned(),
@@ -46,9 +51,13 @@ fn a_load_is_written_with_names_quoted_and_texts_escaped() {
         narrow: Vec::new(),
         manifest: Some("s3://b/m'.json".to_owned()),
     };
-    let batch =
-        LoadBatch { token: r"it's\".to_owned(), run: "r".to_owned(), tables: vec![load.clone()] };
-    let mut steps = WRITER.make_ledger(false);
+    let batch = LoadBatch {
+        token: r"it's\".to_owned(),
+        run: "r".to_owned(),
+        lease: lease(),
+        tables: vec![load.clone()],
+    };
+    let mut steps = WRITER.make_ledger(false, false, false);
     steps.push(WRITER.lock());
     steps.extend(WRITER.shape(&planned));
     steps.extend(WRITER.data(&batch, &[planned], 3));
@@ -56,8 +65,12 @@ fn a_load_is_written_with_names_quoted_and_texts_escaped() {
     insta::assert_snapshot!(text.join("\n"), @r#"
 CREATE SCHEMA IF NOT EXISTS "re""c"
 CREATE TABLE IF NOT EXISTS "re""c"."recctl_loads" ("token" VARCHAR(1024) NOT NULL, "run" VARCHAR(256) NOT NULL, "tables" VARCHAR(65535) NOT NULL, "rows" BIGINT NOT NULL, "loaded" TIMESTAMP NOT NULL)
+CREATE TABLE IF NOT EXISTS "re""c"."recctl_fences" ("lease" VARCHAR(1024) NOT NULL, "fence" BIGINT NOT NULL)
 LOCK TABLE "re""c"."recctl_loads"
 CREATE TABLE IF NOT EXISTS "re""c"."events" ("id" BIGINT, "no""te" VARCHAR(65535), "tags" SUPER, "dt" DATE) DISTSTYLE KEY DISTKEY ("id") COMPOUND SORTKEY ("dt", "id")
+SELECT 1 / CASE WHEN EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) THEN 0 ELSE 1 END
+DELETE FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01'
+INSERT INTO "re""c"."recctl_fences" ("lease", "fence") VALUES ('daily/2026-03-01', 7)
 CREATE TEMP TABLE "recctl_stage_m_0" ("id" BIGINT, "no""te" VARCHAR(65535), "tags" SUPER) DISTSTYLE KEY DISTKEY ("id")
 COPY "recctl_stage_m_0" ("id", "no""te", "tags") FROM 's3://b/m''.json' IAM_ROLE 'arn:aws:iam::1:role/o''r' FORMAT AS PARQUET MANIFEST SERIALIZETOJSON
 SELECT 1 / CASE WHEN (SELECT count(*) FROM "recctl_stage_m_0") = 3 THEN 1 ELSE 0 END
@@ -83,13 +96,20 @@ fn merges_replace_rows_of_the_same_keys() {
         narrow: table.narrow(&known),
         manifest: Some("s3://b/m".to_owned()),
     };
-    let batch =
-        LoadBatch { token: "t".to_owned(), run: "r".to_owned(), tables: vec![load.clone()] };
+    let batch = LoadBatch {
+        token: "t".to_owned(),
+        run: "r".to_owned(),
+        lease: lease(),
+        tables: vec![load.clone()],
+    };
     let mut steps = WRITER.shape(&planned);
     steps.extend(WRITER.data(&batch, &[planned], 3));
     let text: Vec<&str> = steps.iter().map(|(_, sql)| sql.as_str()).collect();
     insta::assert_snapshot!(text.join("\n"), @r#"
 ALTER TABLE "re""c"."events" ADD COLUMN "word" VARCHAR(65535)
+SELECT 1 / CASE WHEN EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) THEN 0 ELSE 1 END
+DELETE FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01'
+INSERT INTO "re""c"."recctl_fences" ("lease", "fence") VALUES ('daily/2026-03-01', 7)
 CREATE TEMP TABLE "recctl_stage_m_0" ("id" BIGINT, "word" VARCHAR(65535))
 COPY "recctl_stage_m_0" ("id", "word") FROM 's3://b/m' IAM_ROLE 'arn:aws:iam::1:role/o''r' FORMAT AS PARQUET MANIFEST
 SELECT 1 / CASE WHEN (SELECT count(*) FROM "recctl_stage_m_0") = 3 THEN 1 ELSE 0 END

@@ -12,27 +12,38 @@ use datafusion::parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, params};
 
 use self::columns::{Cells, SqlType};
-use super::sqlite::{Attempt, Database, Fault, Schema};
+use super::sqlite::{Attempt, Database, Fault, Schema, pass_fence};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::WarehouseMode;
-use crate::ports::{FileEntry, LoadBatch, LoadOutcome, TableLoad, Warehouse};
+use crate::ports::{FileEntry, Lease, LoadBatch, LoadOutcome, TableLoad, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// The partition column.
 const DT: &str = "dt";
 
+/// The last holders of leases that loaded.
+const FENCES: &str = "recctl_fences";
+
 /// Rows read from a file at once.
 const BATCH_ROWS: usize = 8_192;
 
 static SCHEMA: Schema = Schema {
-    migrations: &["
+    migrations: &[
+        "
 CREATE TABLE recctl_loads (
     token TEXT NOT NULL PRIMARY KEY,
     run TEXT NOT NULL,
     tables TEXT NOT NULL,
     rows INTEGER NOT NULL
 );
-"],
+",
+        "
+CREATE TABLE recctl_fences (
+    lease TEXT NOT NULL PRIMARY KEY,
+    fence INTEGER NOT NULL
+) WITHOUT ROWID;
+",
+    ],
     page_size: 4096,
     // The tables are copies of the lake; a load that a power failure takes back takes its ledger
     // row along and is done again.
@@ -69,6 +80,11 @@ impl Warehouse for SqliteWarehouse {
         let dropped = CancelOnDrop::default();
         let cancelled = Arc::clone(&dropped.0);
         self.database.write(move |tx| load(tx, &batch, &lake, &cancelled)).await
+    }
+
+    async fn fence(&self, lease: &Lease) -> Outcome<()> {
+        let lease = lease.clone();
+        self.database.write(move |tx| pass_fence(tx, FENCES, &lease)).await
     }
 
     async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>> {
@@ -118,6 +134,7 @@ fn load(
     if known.is_some() {
         return Ok(LoadOutcome::AlreadyLoaded);
     }
+    pass_fence(tx, FENCES, &batch.lease)?;
     let mut rows = 0;
     for load in &batch.tables {
         rows += load_table(tx, load, lake, cancelled)?;

@@ -50,6 +50,7 @@ impl Place {
         LoadBatch {
             token: name.to_owned(),
             run: "r".to_owned(),
+            lease: Lease { name: "l".to_owned(), holder: "h".to_owned(), fence: 1, seized: false },
             tables: vec![TableLoad {
                 table,
                 date: None,
