@@ -421,3 +421,20 @@ pub struct Decision {
     /// First and last day of the test.
     pub test_days: (LogicalDate, LogicalDate),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_says_when_it_started() {
+        let start = "2026-03-02T03:15:00Z".parse().unwrap();
+        let pipeline = Name::new("daily_2").unwrap();
+        let id = RunId::new(&pipeline, "2026-03-01".parse().unwrap(), start, 0x9f3a);
+        assert_eq!(id.as_str(), "daily_2-20260301-20260302T031500-9f3a");
+        assert_eq!(id.started(), Some(start));
+        for other in ["", "r1", "daily-20260301", "a-b-c-d"] {
+            assert_eq!(RunId::from_text(other).started(), None, "{other}");
+        }
+    }
+}

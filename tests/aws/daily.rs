@@ -46,6 +46,39 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
     cloud.forget();
     cloud.run(&["run", "daily", "--date", NEXT_DAY, "--threads", "2"]).await.ends_with(0);
     planned::hold(&cloud, &plan);
+    a_table_goes_back_and_rubbish_goes(&cloud).await;
+}
+
+/// A table back to the run before, in the catalog and in the warehouse; then all goes that nobody
+/// needs, by what the policy of a run allows.
+async fn a_table_goes_back_and_rubbish_goes(cloud: &Cloud) {
+    let users = async || cloud.run(&["tables", "users"]).await.ends_with(0).stdout;
+    let before = users().await;
+    let first = before.lines().last().unwrap().split_whitespace().rev().nth(1).unwrap().to_owned();
+    let anyone = async || cloud.run(&["recommend", "--anyone"]).await.ends_with(0).stdout;
+    let served = anyone().await;
+    let count = async || cloud.redshift.query("SELECT count(*) FROM rec.users").await.unwrap();
+    let loaded = count().await;
+    let force = ["run", "daily", "--date", NEXT_DAY, "--force", "--select", "users"];
+    cloud.run(&force).await.ends_with(0);
+    assert!(!users().await.contains(&first));
+    let told = cloud.run(&["rollback", "users", "--to", &first]).await.ends_with(0).stdout;
+    assert!(told.contains("1 partition rolled back, "), "{told}");
+    assert_eq!(users().await, before);
+    assert_eq!(count().await, loaded);
+    let runs = cloud.run(&["runs"]).await.ends_with(0).stdout;
+    assert!(runs.contains("rollback, succeeded"), "{runs}");
+
+    let all = ["gc", "--keep", "0", "--older-than", "0", "--grace", "0"];
+    let told = cloud.run(&all).await.ends_with(0).stdout;
+    assert!(told.contains("generations of tables past their keep"), "{told}");
+    let told = cloud.run(&all).await.ends_with(0).stdout;
+    assert_eq!(told, "nothing to remove\n");
+    assert_eq!(users().await, before);
+    assert_eq!(anyone().await, served);
+    let again = cloud.run(&["run", "daily", "--date", NEXT_DAY]).await.ends_with(0);
+    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+    super::allowed::everything_that_was_asked(cloud);
 }
 
 /// Rows and content hash of each table.

@@ -207,7 +207,6 @@ impl Catalog for SqliteCatalog {
 }
 
 /// Makes one generation visible.
-
 fn flip(tx: &Transaction<'_>, partition: &PartitionEntry) -> Attempt<()> {
     let visible: Option<String> = tx
         .prepare_cached(

@@ -426,3 +426,47 @@ fn jobs_in<'a>(value: &'a serde_json::Value, names: &mut BTreeSet<&'a str>) {
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_go_with_their_folders() {
+        for (path, group) in [
+            ("tables/users/all/r1/0.parquet", Some((Kind::Unpublished, "tables/users/all/r1/"))),
+            (
+                "tables/x/dt=2026-03-01/r1/0.parquet",
+                Some((Kind::Unpublished, "tables/x/dt=2026-03-01/r1/")),
+            ),
+            ("scored/j1/recommendations/0.parquet", Some((Kind::Scored, "scored/j1/"))),
+            ("datasets/ab12/train/0.parquet", Some((Kind::TrainingSets, "datasets/ab12/"))),
+            ("models/j2/model.tar.gz", Some((Kind::Models, "models/j2/"))),
+            ("sagemaker/j2/output/model.tar.gz", Some((Kind::Models, "sagemaker/j2/"))),
+            (
+                "manifests/recctl-load-1/users.json",
+                Some((Kind::LoadLists, "manifests/recctl-load-1/")),
+            ),
+            ("raw/products/products.csv", None),
+            ("registry/daily-winner/1/model.tar.gz", None),
+            ("_recctl/catalog/rec/users/all/r1-ab.json", None),
+            ("models", None),
+        ] {
+            assert_eq!(group_of(path), group, "{path}");
+        }
+        let definition = "_recctl/definitions/2cf2.json.zst";
+        assert_eq!(group_of(definition), Some((Kind::Definitions, definition)));
+    }
+
+    #[test]
+    fn jobs_are_found_in_whatever_a_step_left() {
+        let left = serde_json::json!({
+            "winner": {"artifact": "models/als-1/model.tar.gz"},
+            "results": [{"model": {"artifact": "models/knn-2/model.tar.gz"}}, 3, null],
+            "reason": "als beats models of old",
+        });
+        let mut names = BTreeSet::new();
+        jobs_in(&left, &mut names);
+        assert_eq!(names.into_iter().collect::<Vec<_>>(), ["als-1", "knn-2"]);
+    }
+}

@@ -14,7 +14,7 @@ use super::lease::Held;
 use super::orphans::is_under_way;
 use super::rollback::GENERATIONS;
 use crate::pipeline::name::Name;
-use crate::run::failure::Outcome;
+use crate::run::failure::{FailureKind, Outcome};
 use crate::run::record::{Decision, RunId, Status};
 use crate::steps::context::Services;
 use crate::steps::load::Loaded;
@@ -60,7 +60,14 @@ pub async fn survey(services: &Services, places: Places<'_>, keep: Keep) -> Outc
     let lake = services.query.lake();
     let mut found = Found::default();
     for folder in LAKE {
-        found.files.extend(lake.stored(folder).await?);
+        match lake.stored(folder).await {
+            Ok(files) => found.files.extend(files),
+            // Whoever may not look into a folder writes nothing there either.
+            Err(failure) if failure.kind == FailureKind::Denied => {
+                tracing::warn!(%failure, "a folder of the lake was left out");
+            }
+            Err(failure) => return Err(failure),
+        }
     }
     found.folders = folders(places.scratch, false);
     found.folders.extend(places.jobs.map(|jobs| folders(jobs, true)).unwrap_or_default());

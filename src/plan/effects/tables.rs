@@ -151,7 +151,7 @@ impl Listing<'_> {
         let mut effects = Vec::new();
         let mut tables = Vec::new();
         // The lock and the fence before, the ledger's row after.
-        let mut statements = 5;
+        let mut statements = 3;
         for (table, layout) in loads {
             let mode = match &layout.mode {
                 WarehouseMode::Merge { .. } => LoadMode::Merge,

@@ -188,7 +188,7 @@ impl Warehouse for RedshiftWarehouse {
         let writer = Writer { schema, copy_role, mark: "" };
         let mut steps = writer.make_ledger(present.schema, present.ledger, present.fences);
         steps.push(writer.lock());
-        steps.extend(writer.fence(lease));
+        steps.push(writer.fence(lease));
         let (purposes, sqls): (Vec<Purpose>, Vec<String>) = steps.into_iter().unzip();
         let id = self.statements.submit("recctl-fence", None, sqls).await?;
         match self.statements.wait(&id).await? {

@@ -122,17 +122,21 @@ impl Writer<'_> {
     }
 
     /// Ends the transaction if a later holder of the lease was here, and remembers this one. Comes
-    /// after the lock.
-    pub(super) fn fence(&self, lease: &Lease) -> [Step; 3] {
+    /// after the lock. One statement, as a batch takes no more than forty.
+    pub(super) fn fence(&self, lease: &Lease) -> Step {
         let (fences, name, fence) = (self.of(FENCES), literal(&lease.name), lease.fence);
-        let look = format!(
-            "SELECT 1 / CASE WHEN EXISTS (SELECT 1 FROM {fences} WHERE \"lease\" = {name} \
-             AND \"fence\" > {fence}) THEN 0 ELSE 1 END"
+        let there = |is: &str| {
+            format!(
+                "EXISTS (SELECT 1 FROM {fences} WHERE \"lease\" = {name} AND \"fence\" {is} {fence})"
+            )
+        };
+        let (later, same) = (there(">"), there("="));
+        let sql = format!(
+            "INSERT INTO {fences} (\"lease\", \"fence\") \
+             SELECT {name}, {fence} / CASE WHEN {later} THEN 0 ELSE 1 END \
+             WHERE {later} OR NOT {same}"
         );
-        let forget = format!("DELETE FROM {fences} WHERE \"lease\" = {name}");
-        let remember =
-            format!("INSERT INTO {fences} (\"lease\", \"fence\") VALUES ({name}, {fence})");
-        [(Purpose::Fence, look), (Purpose::Ledger, forget), (Purpose::Ledger, remember)]
+        (Purpose::Fence, sql)
     }
 
     /// The query for a load that the ledger knows.
@@ -184,7 +188,7 @@ impl Writer<'_> {
     /// The data of a load and its row in the ledger. Nothing of it happens if the ledger knows the
     /// token.
     pub(super) fn data(&self, batch: &LoadBatch, tables: &[Planned<'_>], rows: u64) -> Vec<Step> {
-        let mut steps = Vec::from(self.fence(&batch.lease));
+        let mut steps = vec![self.fence(&batch.lease)];
         for (at, planned) in tables.iter().enumerate() {
             if let Some(manifest) = &planned.manifest {
                 steps.extend(self.copy(at, planned.table, manifest));

@@ -68,9 +68,7 @@ CREATE TABLE IF NOT EXISTS "re""c"."recctl_loads" ("token" VARCHAR(1024) NOT NUL
 CREATE TABLE IF NOT EXISTS "re""c"."recctl_fences" ("lease" VARCHAR(1024) NOT NULL, "fence" BIGINT NOT NULL)
 LOCK TABLE "re""c"."recctl_loads"
 CREATE TABLE IF NOT EXISTS "re""c"."events" ("id" BIGINT, "no""te" VARCHAR(65535), "tags" SUPER, "dt" DATE) DISTSTYLE KEY DISTKEY ("id") COMPOUND SORTKEY ("dt", "id")
-SELECT 1 / CASE WHEN EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) THEN 0 ELSE 1 END
-DELETE FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01'
-INSERT INTO "re""c"."recctl_fences" ("lease", "fence") VALUES ('daily/2026-03-01', 7)
+INSERT INTO "re""c"."recctl_fences" ("lease", "fence") SELECT 'daily/2026-03-01', 7 / CASE WHEN EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) THEN 0 ELSE 1 END WHERE EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) OR NOT EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" = 7)
 CREATE TEMP TABLE "recctl_stage_m_0" ("id" BIGINT, "no""te" VARCHAR(65535), "tags" SUPER) DISTSTYLE KEY DISTKEY ("id")
 COPY "recctl_stage_m_0" ("id", "no""te", "tags") FROM 's3://b/m''.json' IAM_ROLE 'arn:aws:iam::1:role/o''r' FORMAT AS PARQUET MANIFEST SERIALIZETOJSON
 SELECT 1 / CASE WHEN (SELECT count(*) FROM "recctl_stage_m_0") = 3 THEN 1 ELSE 0 END
@@ -107,9 +105,7 @@ fn merges_replace_rows_of_the_same_keys() {
     let text: Vec<&str> = steps.iter().map(|(_, sql)| sql.as_str()).collect();
     insta::assert_snapshot!(text.join("\n"), @r#"
 ALTER TABLE "re""c"."events" ADD COLUMN "word" VARCHAR(65535)
-SELECT 1 / CASE WHEN EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) THEN 0 ELSE 1 END
-DELETE FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01'
-INSERT INTO "re""c"."recctl_fences" ("lease", "fence") VALUES ('daily/2026-03-01', 7)
+INSERT INTO "re""c"."recctl_fences" ("lease", "fence") SELECT 'daily/2026-03-01', 7 / CASE WHEN EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) THEN 0 ELSE 1 END WHERE EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" > 7) OR NOT EXISTS (SELECT 1 FROM "re""c"."recctl_fences" WHERE "lease" = 'daily/2026-03-01' AND "fence" = 7)
 CREATE TEMP TABLE "recctl_stage_m_0" ("id" BIGINT, "word" VARCHAR(65535))
 COPY "recctl_stage_m_0" ("id", "word") FROM 's3://b/m' IAM_ROLE 'arn:aws:iam::1:role/o''r' FORMAT AS PARQUET MANIFEST
 SELECT 1 / CASE WHEN (SELECT count(*) FROM "recctl_stage_m_0") = 3 THEN 1 ELSE 0 END
