@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use recctl::adapters::local::SystemClock;
 use recctl::app::Opening;
 use recctl::engine::gc::{Keep, Places, collect, survey};
 use recctl::pipeline::fingerprint::Fingerprint;
@@ -59,7 +60,7 @@ impl World {
         let app = app(&sandbox);
         let services = app.target(Opening::Create).await.unwrap().services;
         // Files are as old as the clock on the wall says; this one is ahead of it.
-        let clock = Arc::new(Set(std::sync::Mutex::new(Utc::now() + TimeDelta::days(400))));
+        let clock = Arc::new(Set(std::sync::Mutex::new(SystemClock.now() + TimeDelta::days(400))));
         let services = Arc::try_unwrap(services).ok().unwrap();
         let services = Arc::new(Services { clock: Arc::clone(&clock) as _, ..services });
         Self { services, clock, dice: Dice(seed), runs: 0, _sandbox: sandbox }

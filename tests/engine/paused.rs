@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use recctl::adapters::local::SystemClock;
 use recctl::app::App;
 use recctl::pipeline::graph::Pipeline;
 use recctl::ports::Clock;
@@ -20,7 +21,7 @@ struct Ahead(TimeDelta);
 
 impl Clock for Ahead {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now() + self.0
+        SystemClock.now() + self.0
     }
 }
 
