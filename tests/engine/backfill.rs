@@ -77,6 +77,7 @@ fn note(facts: &mut Facts, step: &Name, partition: Partition, fingerprint: &Fing
         output: serde_json::Value::Null,
         inputs: Vec::new(),
         mark: None,
+        rollback: None,
     };
     facts.ledger.insert((step.clone(), partition), row);
 }
