@@ -1,5 +1,6 @@
 //! What people get wrong in a project's files, and what they are told.
 
+mod checks;
 mod privacy;
 mod rules;
 

@@ -12,6 +12,7 @@ mod job;
 mod lineage;
 mod plan;
 mod preview;
+mod quarantine;
 mod query;
 mod recommend;
 mod rollback;
@@ -72,6 +73,7 @@ enum Command {
     Runs(runs::Args),
     Tables(tables::Args),
     Query(query::Args),
+    Quarantine(quarantine::Args),
     Diff(diff::Args),
     Test(test::Args),
     Lineage(lineage::Args),
@@ -120,6 +122,7 @@ pub fn main() -> ExitCode {
         Command::Preview(args) => block_on(&app, ending_at_once(preview::run(args, &app))),
         Command::Init(args) => init::run(&args, &app),
         Command::Query(args) => block_on(&app, ending_at_once(query::run(args, &app))),
+        Command::Quarantine(args) => block_on(&app, quarantine::run(args, &app)),
         Command::Diff(args) => block_on(&app, ending_at_once(diff::run(args, &app))),
     };
     match ended {

@@ -5,9 +5,9 @@ use clap::Subcommand;
 use super::Ended;
 use crate::app::{App, Opening};
 use crate::report::Table;
-use crate::report::number::{bytes, count, duration};
+use crate::report::number::{bytes, count, counted, duration};
 use crate::run::failure::{Failure, FailureKind};
-use crate::run::record::{RunId, RunKind, RunRecord};
+use crate::run::record::{RowsOf, RunId, RunKind, RunRecord};
 
 /// List runs, or show one
 #[derive(Debug, clap::Args)]
@@ -106,7 +106,23 @@ fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
     ])
     .right(&[4, 5, 6, 7]);
     let mut left_out = Vec::new();
+    let mut checks =
+        Table::new(["table", "partition", "check", "result", "rows", "of", "what"]).right(&[4, 5]);
+    let mut passed = 0;
     for step in steps {
+        passed += step.report.checks_passed;
+        for check in &step.report.checks {
+            let number = |rows: u64| if check.of > 0 { count(rows) } else { String::new() };
+            checks.push([
+                step.step.to_string(),
+                step.partition.to_string(),
+                check.check.clone(),
+                check.result.word().to_owned(),
+                number(check.rows),
+                number(check.of),
+                check.told.clone(),
+            ]);
+        }
         left_out.extend(step.report.reasons.clone());
         let seconds = step.finished.map_or(0, |f| (f - step.started).num_milliseconds());
         let note = match (&step.failure, &step.report.note) {
@@ -114,7 +130,8 @@ fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
             (None, Some(note)) => note.clone(),
             (None, None) => step.report.counts.map_or_else(String::new, |c| {
                 format!(
-                    "read {} = kept {} + quarantined {} + filtered {} + duplicates {}",
+                    "{} {} = kept {} + quarantined {} + filtered {} + duplicates {}",
+                    if c.of == RowsOf::Raw { "read" } else { "made" },
                     count(c.read),
                     count(c.kept),
                     count(c.quarantined),
@@ -147,6 +164,14 @@ fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
         }
         lines.push(String::new());
         lines.extend(table.lines());
+    }
+    if !checks.is_empty() {
+        lines.push(String::new());
+        lines.extend(checks.lines());
+    }
+    if passed > 0 {
+        lines.push(String::new());
+        lines.push(format!("{} held in every row", counted(passed, "check")));
     }
     super::print(&lines.join("\n"));
 }

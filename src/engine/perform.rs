@@ -102,6 +102,15 @@ impl Performer {
             });
         }
         drop(origins);
+        for row in &ledger {
+            // What a query keeps; other steps keep what their kind needs.
+            let is_sql = |step: &Step| matches!(step.kind, StepKind::Sql(_));
+            if self.pipeline.step(row.step.as_str()).is_some_and(is_sql)
+                && let Ok(kept) = serde_json::from_value(row.output.clone())
+            {
+                self.made.recall_figures(&row.step, row.partition, kept);
+            }
+        }
         for step in &self.pipeline.unselected {
             if let Some(row) = row_of(&step.name, Partition::Day(self.date)) {
                 self.made.put_output(&step.name, row.output.clone());
@@ -173,6 +182,13 @@ impl Performer {
     }
 
     fn row(&self, action: &Action) -> LedgerRow {
+        let output = match action.kind {
+            ActionKind::Sql => {
+                let kept = self.made.kept_figures(&action.step, action.partition);
+                kept.and_then(|kept| serde_json::to_value(kept).ok())
+            }
+            _ => self.made.output(&action.step).ok(),
+        };
         LedgerRow {
             pipeline: self.pipeline.name.clone(),
             step: action.step.clone(),
@@ -183,7 +199,7 @@ impl Performer {
                 Verdict::Run(_) | Verdict::Skip(_) => self.identity.run.clone(),
             },
             done: self.services.clock.now(),
-            output: self.made.output(&action.step).unwrap_or_default(),
+            output: output.unwrap_or_default(),
             inputs: self.inputs(action),
             mark: None,
             rollback: None,

@@ -8,7 +8,7 @@ use super::name::Name;
 use super::retries::RetryPolicy;
 use super::schedule::{Deadline, Schedule};
 use super::source::Source;
-use super::step::{ReadFrom, Step, StepKind};
+use super::step::{Step, StepKind};
 use super::variable::Variables;
 
 /// A valid pipeline.
@@ -97,9 +97,7 @@ impl Step {
         let mut needs: Vec<&Name> = Vec::new();
         match &self.kind {
             StepKind::Sql(sql) => {
-                needs.extend(
-                    sql.reads.iter().filter(|r| r.from == ReadFrom::Table).map(|r| &r.name),
-                );
+                needs.extend(sql.table_reads().map(|read| &read.name));
             }
             StepKind::Train(train) | StepKind::Tune(train) => {
                 needs.extend(train.inputs.iter().map(|input| &input.table));

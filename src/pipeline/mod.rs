@@ -1,5 +1,6 @@
 //! The domain: pipelines, steps, sources and intervals, valid by construction. No I/O.
 
+pub mod check;
 pub mod definition;
 pub mod estimate;
 pub mod fingerprint;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::check::{Check, OnFail};
 use super::fingerprint::Meaning;
 use super::job::Job;
 use super::name::Name;
@@ -96,6 +97,8 @@ pub struct SqlStep {
     pub unique_key: Vec<String>,
     /// What must hold before the table becomes visible.
     pub checks: Vec<Check>,
+    /// Tables that checks look into and the query does not read.
+    pub referenced: Vec<Read>,
     /// The times of its rows, where they are examples to learn from.
     pub times: Option<Times>,
     /// How the table comes into the warehouse; `None` if it does not.
@@ -106,6 +109,20 @@ pub struct SqlStep {
     pub parameters: Vec<String>,
     /// Tags that columns lose here, as the project says.
     pub untag: Vec<Untag>,
+}
+
+impl SqlStep {
+    /// Whether the query or a check may put rows into the quarantine.
+    pub fn refuses_rows(&self) -> bool {
+        self.normalized.contains(FATE_COLUMN)
+            || self.checks.iter().any(|check| check.on_fail == OnFail::Quarantine)
+    }
+
+    /// What it reads of tables: its query, then its checks.
+    pub fn table_reads(&self) -> impl Iterator<Item = &Read> {
+        let tables = self.reads.iter().filter(|read| read.from == ReadFrom::Table);
+        tables.chain(&self.referenced)
+    }
 }
 
 /// Tags that a column of a table does not have, though what it is made from does.
@@ -200,17 +217,6 @@ pub enum ReadFrom {
     Source,
     /// A table that another step makes.
     Table,
-}
-
-/// A condition on a finished table.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Check {
-    /// The columns hold no NULL.
-    NotNull(Vec<String>),
-    /// The partition has at least this many rows.
-    MinRows(u64),
-    /// A boolean SQL expression over the table's columns holds in every row; NULL counts as held.
-    Expression(String),
 }
 
 /// A model to fit, with or without a search.

@@ -88,7 +88,7 @@ pub(super) fn has_inputs(
     has_files: &dyn Fn(&Name, Partition) -> bool,
     made: &BTreeSet<(Name, Partition)>,
 ) -> bool {
-    sql.reads.iter().all(|read| match read.from {
+    sql.reads.iter().chain(&sql.referenced).all(|read| match read.from {
         ReadFrom::Source => {
             has_files(&read.name, source_partition(pipeline, &read.name, partition))
         }
@@ -139,9 +139,7 @@ pub fn reads_of(
     };
     match &step.kind {
         StepKind::Sql(sql) => sql
-            .reads
-            .iter()
-            .filter(|read| read.from == ReadFrom::Table)
+            .table_reads()
             .map(|read| (read.name.clone(), window(&read.name, partition, read.days)))
             .collect(),
         StepKind::Train(train) | StepKind::Tune(train) => train

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::demand::{own_partition, source_reads};
 use super::{Facts, TableRead};
+use crate::pipeline::check::identity;
 use crate::pipeline::fingerprint::{Fingerprint, SQL};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
@@ -101,7 +102,7 @@ impl<'a> Fingerprints<'a> {
             .with(SQL, &sql.normalized)
             .meaning(sql.meaning.clone())
             .with("partition", partition.key())
-            .with("checks", format!("{:?} {:?}", sql.checks, sql.unique_key))
+            .with("checks", identity(&sql.checks, &sql.unique_key))
             .with("publish", published(sql.warehouse.as_ref()));
         for parameter in &sql.parameters {
             // The day is in the partition already; a whole table is of the date it was made for.

@@ -27,6 +27,7 @@ pub use self::assume::assumed;
 use self::demand::Demand;
 pub use self::facts::{Facts, ListingFact, SampleFact, ServedBack, VisibleFact};
 use self::fingerprints::Fingerprints;
+use crate::pipeline::check::CheckRule;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
@@ -285,6 +286,19 @@ fn gaps(
     notices
 }
 
+/// The days before a partition with whose figures a check compares its own.
+fn earlier_days(step: &Step, partition: Partition) -> Vec<Partition> {
+    let (StepKind::Sql(sql), Some(date)) = (&step.kind, partition.date()) else {
+        return Vec::new();
+    };
+    let runs = sql.checks.iter().filter_map(|check| match &check.rule {
+        CheckRule::Distribution(distribution) => Some(distribution.runs),
+        _ => None,
+    });
+    let days = runs.max().unwrap_or(0);
+    date.minus(1).window(days).map(Partition::Day).collect()
+}
+
 struct Planner<'a> {
     pipeline: &'a Pipeline,
     date: LogicalDate,
@@ -431,6 +445,10 @@ impl Planner<'_> {
                 (_, _) => (need, Partition::Day(self.date)),
             };
             needs.extend(self.positions.get(&(name.clone(), part)).copied());
+        }
+        // Its figures are compared with those of the days before.
+        for day in earlier_days(step, partition) {
+            needs.extend(self.positions.get(&(step.name.clone(), day)).copied());
         }
         for after in &step.after {
             for part in [partition, Partition::Whole] {

@@ -19,6 +19,7 @@ use object_store::ObjectStore;
 use tokio::task::JoinSet;
 use tokio_util::task::TaskTracker;
 
+use super::checks::{Scan, Seen};
 use super::content_hash::ContentHash;
 use super::fate::{Fate, check_day, fate_at, fates};
 use super::raw::tally::{Refused, Tally};
@@ -55,8 +56,12 @@ pub struct Written {
     pub duplicates: u64,
     /// Rows that the query leaves out, by reason.
     pub filtered: BTreeMap<String, u64>,
-    /// Rows that the query refuses; they are in the quarantine of the tally.
+    /// Rows that the query returned.
+    pub returned: u64,
+    /// Rows that the query or a check refuses; they are in the quarantine of the tally.
     pub refused: u64,
+    /// What the checks saw of the rows.
+    pub seen: Seen,
     /// Whether the query said what becomes of each row.
     pub has_fates: bool,
     /// Hash of the rows kept, `dt` included.
@@ -95,6 +100,7 @@ pub async fn write(
     context: Arc<TaskContext>,
     destination: Destination,
     tally: Arc<Tally>,
+    scan: &Scan,
 ) -> Outcome<Written> {
     let has_fates = plan.schema().column_with_name(FATE_COLUMN).is_some();
     let partitions = plan.output_partitioning().partition_count();
@@ -109,6 +115,7 @@ pub async fn write(
             destination.clone(),
             &stream.schema(),
             Arc::clone(&tally),
+            scan.clone(),
             &aborts,
         );
         tasks.spawn(writer.run(stream));
@@ -148,7 +155,9 @@ impl Written {
         self.files.extend(part.files);
         self.kept += part.kept;
         self.duplicates += part.duplicates;
+        self.returned += part.returned;
         self.refused += part.refused;
+        self.seen.add(&part.seen);
         self.hash.merge(&part.hash);
         for (reason, rows) in part.filtered {
             *self.filtered.entry(reason).or_default() += rows;
@@ -176,6 +185,7 @@ struct PartWriter {
     file: Option<usize>,
     line: Option<usize>,
     tally: Arc<Tally>,
+    scan: Scan,
     aborts: TaskTracker,
     writer: Option<AsyncArrowWriter<Upload>>,
     written: Written,
@@ -187,6 +197,7 @@ impl PartWriter {
         destination: Destination,
         schema: &Schema,
         tally: Arc<Tally>,
+        scan: Scan,
         aborts: &TaskTracker,
     ) -> Self {
         let position = |name: &str| schema.column_with_name(name).map(|(index, _)| index);
@@ -210,14 +221,17 @@ impl PartWriter {
             tally,
             aborts: aborts.clone(),
             writer: None,
-            written: Written::default(),
+            written: Written { seen: scan.begin(), ..Written::default() },
+            scan,
         }
     }
 
     async fn run(mut self, mut stream: SendableRecordBatchStream) -> Outcome<Written> {
         while let Some(batch) = stream.next().await {
             let batch = batch.map_err(|error| failure_of(error, "run the query"))?;
+            self.written.returned += batch.num_rows() as u64;
             let kept = self.split(batch)?;
+            let kept = self.check(kept)?;
             if kept.num_rows() == 0 {
                 continue;
             }
@@ -285,7 +299,7 @@ impl PartWriter {
                         self.written.filtered.insert(why.to_owned(), 1);
                     }
                 },
-                Fate::Quarantined(why) => self.refuse(&batch, row, why)?,
+                Fate::Quarantined(why) => self.refuse(&batch, row, why, None)?,
             }
         }
         if keep.iter().all(|kept| *kept) {
@@ -296,8 +310,26 @@ impl PartWriter {
         })
     }
 
-    /// Keeps a row that the query refuses aside, as JSON, with its origin if the query has it.
-    fn refuse(&mut self, batch: &RecordBatch, row: usize, why: &str) -> Outcome<()> {
+    /// Judges the rows that the query keeps, and returns those that stay.
+    fn check(&mut self, batch: RecordBatch) -> Outcome<RecordBatch> {
+        let (kept, aside) = self.scan.judge(batch.clone(), &mut self.written.seen)?;
+        for offender in aside {
+            let condition = self.scan.condition(offender.check);
+            let (rule, offence) = (condition.name.clone(), condition.offence.clone());
+            self.refuse(&batch, offender.row, &offence, Some((&rule, &offender.value)))?;
+        }
+        Ok(kept)
+    }
+
+    /// Keeps a row that the query or a check refuses aside, as JSON, with its origin if the query
+    /// has it.
+    fn refuse(
+        &mut self,
+        batch: &RecordBatch,
+        row: usize,
+        why: &str,
+        broken: Option<(&str, &str)>,
+    ) -> Outcome<()> {
         self.written.refused += 1;
         let one = batch.slice(row, 1).project(&self.columns).and_then(|one| {
             let mut writer = datafusion::arrow::json::LineDelimitedWriter::new(Vec::new());
@@ -321,6 +353,8 @@ impl PartWriter {
             file: file.as_deref().unwrap_or_default(),
             line: line.unwrap_or_default(),
             reason: why,
+            rule: broken.map(|(rule, _)| rule),
+            value: broken.map(|(_, value)| value),
             raw: raw.strip_suffix(b"\n").unwrap_or(&raw),
         })
     }

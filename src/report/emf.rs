@@ -16,7 +16,7 @@ use super::{Now, lock, write_line};
 use crate::pipeline::interval::LogicalDate;
 use crate::run::event::{EventSink, RunEvent, RunSummary, Unit};
 use crate::run::failure::FailureKind;
-use crate::run::record::{RunId, Status, StepReport};
+use crate::run::record::{RowsOf, RunId, Status, StepReport};
 
 /// Where CloudWatch lists the metrics.
 const NAMESPACE: &str = "recctl";
@@ -186,7 +186,9 @@ impl Document {
 
     /// What came in, and what became of the rows of sources.
     fn volume<'a>(&mut self, reports: impl Iterator<Item = &'a StepReport> + Clone) {
-        let mut counts = reports.clone().filter_map(|report| report.counts);
+        // Rows of tables were counted when they were read of a source.
+        let counts = reports.clone().filter_map(|report| report.counts);
+        let mut counts = counts.filter(|counts| counts.of == RowsOf::Raw);
         if let Some(mut total) = counts.next() {
             counts.for_each(|other| total.add(&other));
             self.metric("RowsRead", "Count", total.read);

@@ -14,7 +14,9 @@ use super::level::Level;
 use super::number::{count, duration, metric};
 use super::paint::Paint;
 use super::summary::{Closing, closing_lines, plan_lines, status_line};
-use super::words::{again, deadline_missed, deadline_nears, headway, outcome, subject, took};
+use super::words::{
+    again, deadline_missed, deadline_nears, headway, outcome, subject, took, warning,
+};
 use super::{Now, Setup, lock, problems, write_line, writer};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -146,6 +148,11 @@ impl State {
                     let failed = failure.as_ref();
                     lines = ended(&unit, status, seconds, &outcome(status, &report), failed);
                 }
+                let told = report.checks.iter().filter(|it| own || it.is_warning());
+                lines.extend(
+                    told.filter_map(warning)
+                        .map(|text| (Level::Warn, format!("{}: {text}", subject(&unit)))),
+                );
                 if let Some((status, day)) = self.history.end(&unit, status, seconds, &report, now)
                 {
                     // The units that failed have their own lines at the level of errors.

@@ -16,7 +16,7 @@ use crate::run::event::{
 };
 use crate::run::failure::{Failure, FailureKind, Problem, Rule};
 use crate::run::record::{
-    Decision, ModelRecord, ModelResult, RowCounts, RunId, Status, StepReport,
+    Decision, ModelRecord, ModelResult, RowCounts, RowsOf, RunId, Status, StepReport,
 };
 
 /// Days before the run's own.
@@ -44,6 +44,7 @@ pub fn planned(unit: Unit, reason: &str) -> PlannedUnit {
 
 pub fn clean_report(scale: u64) -> StepReport {
     let counts = RowCounts {
+        of: RowsOf::Raw,
         read: 41_240 * scale,
         kept: 40_112 * scale,
         quarantined: 41 * scale,

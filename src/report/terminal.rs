@@ -21,7 +21,7 @@ use super::number::{count, duration};
 use super::paint::Paint;
 use super::problems::{Look, details};
 use super::summary::{Closing, closing_lines, plan_lines, status_line};
-use super::words::{again, day, deadline_missed, deadline_nears, outcome, subject, took};
+use super::words::{again, day, deadline_missed, deadline_nears, outcome, subject, took, warning};
 use super::{Now, ReadSource, Setup, lock, write_line, writer};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -199,6 +199,12 @@ impl State {
             }
             let text = lines.join("\n");
             if failed { self.shout(&text) } else { self.talk(&text) }
+        }
+        for check in report.checks.iter().filter(|it| !folded || it.is_warning()) {
+            if let Some(text) = warning(check) {
+                let (mark, subject) = (self.paint.yellow("•"), self.paint.bold(subject(&unit)));
+                self.talk(&format!("{mark} {subject}: {text}"));
+            }
         }
         if folded {
             self.history.end(&unit, status, seconds, report, now);

@@ -7,7 +7,7 @@ use super::table::clean;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::run::event::{Progress, Unit};
 use crate::run::failure::Failure;
-use crate::run::record::{Status, StepReport};
+use crate::run::record::{CheckOutcome, CheckResult, RowsOf, Status, StepReport};
 
 /// What a unit is called in a sentence: `clean_events 2026-03-01`, or `als` for a whole table.
 pub fn subject(unit: &Unit) -> String {
@@ -26,11 +26,9 @@ pub fn day(unit: &Unit) -> String {
 /// tell.
 pub fn deed(report: &StepReport) -> String {
     let mut parts = Vec::new();
-    if let Some(counts) = &report.counts {
+    let quarantined = report.counts.map_or(0, |counts| counts.quarantined);
+    if let Some(counts) = report.counts.filter(|counts| counts.of == RowsOf::Raw) {
         parts.push(format!("{} rows kept of {}", count(counts.kept), count(counts.read)));
-        if counts.quarantined > 0 {
-            parts.push(format!("{} quarantined", count(counts.quarantined)));
-        }
     } else if report.rows_out > 0 || report.content_hash.is_some() {
         let from = if report.rows_in > 0 && report.rows_in != report.rows_out {
             format!(" from {}", count(report.rows_in))
@@ -41,6 +39,9 @@ pub fn deed(report: &StepReport) -> String {
     } else if report.rows_in > 0 {
         parts.push(format!("{} read", counted(report.rows_in, "row")));
     }
+    if quarantined > 0 {
+        parts.push(format!("{} quarantined", count(quarantined)));
+    }
     if let Some(note) = &report.note {
         parts.push(clean(note));
     } else {
@@ -49,6 +50,18 @@ pub fn deed(report: &StepReport) -> String {
         parts.extend(report.generation.as_ref().map(|it| format!("generation {it}")));
     }
     parts.join(", ")
+}
+
+/// What is told of a check at once: `range(price) warned: 3 rows where …`. `None` where the numbers of
+/// the unit tell it.
+pub fn warning(check: &CheckOutcome) -> Option<String> {
+    match check.result {
+        CheckResult::Warned => {
+            Some(format!("check {} warned: {}", check.check, clean(&check.told)))
+        }
+        CheckResult::NotJudged => Some(format!("check {}: {}", check.check, clean(&check.told))),
+        CheckResult::Passed | CheckResult::Quarantined | CheckResult::Failed => None,
+    }
 }
 
 /// What became of a unit, as a sentence's end for any status.

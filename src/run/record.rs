@@ -149,11 +149,14 @@ pub struct RunRecord {
     pub note: Option<String>,
 }
 
-/// What became of the rows that a step read. Every row has one fate:
+/// What became of the rows that a step took in. Every row has one fate:
 /// `read = kept + quarantined + filtered + duplicates`.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RowCounts {
-    /// Rows (lines of raw input) that were read.
+    /// Which rows these are of.
+    #[serde(default, skip_serializing_if = "RowsOf::is_raw")]
+    pub of: RowsOf,
+    /// Rows in all: lines of raw input that were read, or rows that the query returned.
     pub read: u64,
     /// Rows that the table holds.
     pub kept: u64,
@@ -165,6 +168,26 @@ pub struct RowCounts {
     pub duplicates: u64,
 }
 
+/// Which rows are accounted for. A join or an aggregation of tables makes other rows of those that
+/// it reads, so that none of these has a fate of its own: there, what the query returns is
+/// accounted for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RowsOf {
+    /// Lines of raw input, for steps that read a source.
+    #[default]
+    Raw,
+    /// Rows that the query returned, for steps that read tables only.
+    Query,
+}
+
+impl RowsOf {
+    /// Whether they are lines of raw input.
+    pub fn is_raw(&self) -> bool {
+        *self == Self::Raw
+    }
+}
+
 impl RowCounts {
     /// Whether every row read has exactly one fate.
     pub fn conserved(&self) -> bool {
@@ -173,6 +196,7 @@ impl RowCounts {
 
     /// Adds the counts of another partition.
     pub fn add(&mut self, other: &Self) {
+        self.of = other.of;
         self.read += other.read;
         self.kept += other.kept;
         self.quarantined += other.quarantined;
@@ -229,8 +253,17 @@ pub struct StepReport {
     pub bytes_in: u64,
     /// Bytes written.
     pub bytes_out: u64,
-    /// Fates of raw rows, for steps that read a source.
+    /// Fates of rows, for steps that make a table by a query.
     pub counts: Option<RowCounts>,
+    /// Rows that came in, by table and source.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub inputs: BTreeMap<String, u64>,
+    /// Checks that are worth a word; one that held in every row is only counted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<CheckOutcome>,
+    /// Checks that held in every row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub checks_passed: u64,
     /// Rows left out or quarantined, by reason.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reasons: BTreeMap<String, u64>,
@@ -246,6 +279,70 @@ pub struct StepReport {
     pub metrics: BTreeMap<String, f64>,
     /// The generation that was published or loaded.
     pub generation: Option<String>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckOutcome {
+    /// What it is called: `range(price)`.
+    pub check: String,
+    /// How it ended.
+    pub result: CheckResult,
+    /// Rows that break it.
+    pub rows: u64,
+    /// Rows that were judged; 0 for a check of the whole table.
+    pub of: u64,
+    /// The words.
+    pub told: String,
+}
+
+impl CheckOutcome {
+    /// Whether it does not hold and was published all the same.
+    pub fn is_warning(&self) -> bool {
+        self.result == CheckResult::Warned
+    }
+}
+
+/// How a check ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CheckResult {
+    /// It holds, or no more rows break it than it allows.
+    Passed,
+    /// The rows that break it went to the quarantine.
+    Quarantined,
+    /// It does not hold, and that is only told.
+    Warned,
+    /// It does not hold, and nothing was published.
+    Failed,
+    /// There is not enough to judge it by.
+    NotJudged,
+}
+
+impl CheckResult {
+    /// The word for it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Quarantined => "quarantined",
+            Self::Warned => "warned",
+            Self::Failed => "failed",
+            Self::NotJudged => "not judged",
+        }
+    }
+}
+
+/// Figures of a table that those of later runs are compared with: what the ledger keeps of a query.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct KeptFigures {
+    /// By the day that the data is about. A table by day has its own day here, one that is replaced
+    /// whole the last few.
+    pub figures: BTreeMap<LogicalDate, BTreeMap<String, f64>>,
 }
 
 /// That a step is done for a partition, and what from.

@@ -1,6 +1,7 @@
 //! Files as written, with the place of every value, and their compilation to a valid pipeline.
 
 pub mod compile;
+pub mod dqdl;
 mod job;
 pub mod places;
 pub mod prices;

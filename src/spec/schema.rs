@@ -111,9 +111,24 @@ pub(super) fn step(schema: &mut Schema) {
     schema.insert("dependentRequired".to_owned(), Value::Object(needs));
 }
 
+/// The fields of a check that say what holds.
+pub(super) const CHECK_RULES: [&str; 11] = [
+    "not_null",
+    "unique",
+    "accepted_values",
+    "range",
+    "rows",
+    "min_rows",
+    "freshness",
+    "references",
+    "expression",
+    "distribution",
+    "dqdl",
+];
+
 /// A check says one thing.
 pub(super) fn check(schema: &mut Schema) {
-    exactly_one(schema, &["not_null", "min_rows", "expression"]);
+    exactly_one(schema, &CHECK_RULES);
 }
 
 fn exactly_one(schema: &mut Schema, fields: &[&str]) {

@@ -11,7 +11,7 @@ use super::TableRead;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::WarehouseLayout;
+use crate::pipeline::step::{QUARANTINE_TABLE, WarehouseLayout};
 use crate::ports::{
     Catalog, Clock, Lease, ModelRegistry, PartitionEntry, ServingStore, StateStore, TableEntry,
     Trainer, Warehouse,
@@ -21,7 +21,10 @@ use crate::query::published::PublishedTable;
 use crate::query::session::QueryEngine;
 use crate::run::event::{EventSink, Progress, RunEvent, Unit};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::RunId;
+use crate::run::record::{KeptFigures, RunId};
+
+/// Runs whose figures are kept of a table that is replaced whole.
+const FIGURES_KEPT: usize = 60;
 
 /// The world outside, and the query engine.
 pub struct Services {
@@ -63,6 +66,8 @@ pub struct Made {
     published: Mutex<BTreeSet<(String, String)>>,
     outputs: Mutex<BTreeMap<Name, serde_json::Value>>,
     datasets: Mutex<BTreeSet<String>>,
+    figures: Mutex<BTreeMap<(Name, Partition), KeptFigures>>,
+    quarantined: tokio::sync::OnceCell<BTreeSet<String>>,
     cutting: tokio::sync::Mutex<()>,
 }
 
@@ -113,6 +118,64 @@ impl Made {
     /// Keeps what later steps need of a step of the logical date.
     pub fn put_output(&self, step: &Name, output: serde_json::Value) {
         self.outputs.lock().unwrap_or_else(PoisonError::into_inner).insert(step.clone(), output);
+    }
+
+    /// Takes over the figures that an earlier run kept of a table.
+    pub fn recall_figures(&self, step: &Name, partition: Partition, kept: KeptFigures) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.insert((step.clone(), partition), kept);
+    }
+
+    /// Keeps the figures of a table that was made for a date.
+    pub fn keep_figures(
+        &self,
+        step: &Name,
+        partition: Partition,
+        date: LogicalDate,
+        of: BTreeMap<String, f64>,
+    ) {
+        let mut figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        let kept = &mut figures.entry((step.clone(), partition)).or_default().figures;
+        if partition != Partition::Whole {
+            kept.clear();
+        }
+        kept.insert(date, of);
+        while kept.len() > FIGURES_KEPT {
+            kept.pop_first();
+        }
+    }
+
+    /// What the ledger keeps of a table's figures.
+    pub fn kept_figures(&self, step: &Name, partition: Partition) -> Option<KeptFigures> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        figures.get(&(step.clone(), partition)).cloned()
+    }
+
+    /// The figures of a table for the dates before one, the newest first.
+    pub fn figures_before(
+        &self,
+        step: &Name,
+        partition: Partition,
+        date: LogicalDate,
+    ) -> Vec<BTreeMap<String, f64>> {
+        let figures = self.figures.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_of = |of: &Partition| (*of == Partition::Whole) == (partition == Partition::Whole);
+        let of_step = figures.iter().filter(|((name, of), _)| name == step && is_of(of));
+        let before: BTreeMap<LogicalDate, &BTreeMap<String, f64>> = of_step
+            .flat_map(|(_, kept)| &kept.figures)
+            .filter(|(day, _)| **day < date)
+            .map(|(day, figures)| (*day, figures))
+            .collect();
+        before.into_values().rev().cloned().collect()
+    }
+
+    /// The keys of the quarantine that are visible; the catalog is asked once a run.
+    pub async fn quarantined(&self, catalog: &dyn Catalog) -> Outcome<&BTreeSet<String>> {
+        let ask = || async {
+            let visible = catalog.partitions(QUARANTINE_TABLE).await?;
+            Ok(visible.into_iter().map(|partition| partition.key).collect())
+        };
+        self.quarantined.get_or_try_init(ask).await
     }
 
     /// What a step left for later ones. Errors: `Internal` if it left nothing or something else.

@@ -8,6 +8,7 @@ use super::context::StepContext;
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::step::{PARTITION_COLUMN, channel_columns};
+use crate::query::checks::Scan;
 use crate::query::raw::tally::Tally;
 use crate::query::session::failure_of;
 use crate::query::write::{Destination, write};
@@ -113,7 +114,7 @@ pub(super) async fn cut(
             session.context.register_table("cut", Arc::new(published)).map_err(failed)?;
             let frame = session.context.sql(&sql).await.map_err(failed)?;
             let plan = frame.create_physical_plan().await.map_err(failed)?;
-            write(plan, session.context.task_ctx(), destination, tally).await
+            write(plan, session.context.task_ctx(), destination, tally, &Scan::default()).await
         })
         .await?;
     if written.kept == 0 {

@@ -1,22 +1,20 @@
 //! What a run would make of a query's rows: fates, the day, the account of rows, and the checks.
 
-use std::sync::Arc;
-
-use datafusion::arrow::array::{Array, BooleanArray, RecordBatch};
+use datafusion::arrow::array::{BooleanArray, RecordBatch};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, SortField};
-use datafusion::datasource::MemTable;
+use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 
-use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::check::{Check, CheckRule, CheckSeverity};
+use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{Check, FATE_COLUMN, PARTITION_COLUMN, SqlStep};
-use crate::query::checks;
+use crate::pipeline::step::{FATE_COLUMN, PARTITION_COLUMN, SqlStep};
+use crate::query::checks::{self, Scan};
 use crate::query::fate::{Fate, check_day, fate_at, fates};
-use crate::query::write::stored_schema;
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::RowCounts;
+use crate::run::record::{CheckResult, RowCounts};
 use crate::steps::sql::account;
 
 /// A query's rows as a run would take them.
@@ -57,7 +55,13 @@ pub(super) async fn settle(
         Ok(split) => split,
         Err(failure) => return Settled { kept: None, refusal: Some(failure) },
     };
-    let refusal = refuse(subject, &kept, counts, session).await.err();
+    let Judged { kept, aside, told } = match judge(subject, kept, &session.state()) {
+        Ok(judged) => judged,
+        Err(failure) => return Settled { kept: None, refusal: Some(failure) },
+    };
+    let counts =
+        RowCounts { kept: counts.kept - aside, quarantined: counts.quarantined + aside, ..counts };
+    let refusal = refuse(subject, &kept, counts, told).err();
     Settled { kept: Some(kept), refusal }
 }
 
@@ -85,11 +89,11 @@ fn split(batch: &RecordBatch) -> Outcome<(RecordBatch, RowCounts)> {
     Ok((kept, counts))
 }
 
-async fn refuse(
+fn refuse(
     subject: &Subject<'_>,
     kept: &RecordBatch,
     mut counts: RowCounts,
-    session: &SessionContext,
+    told: Vec<String>,
 ) -> Outcome<()> {
     let schema = kept.schema_ref();
     if let (true, Some((day, _))) =
@@ -102,29 +106,29 @@ async fn refuse(
         let has_fates = schema.column_with_name(FATE_COLUMN).is_some();
         account(subject.name, subject.sql, counts, has_fates)?;
     }
-    let mut broken = over_columns(subject, kept).map_err(internal)?;
-    broken.extend(conditions(subject, kept, session).await?);
+    let mut broken = keys(subject, kept)?;
+    broken.extend(told);
     if broken.is_empty() { Ok(()) } else { Err(checks::refusal(subject.name.as_str(), &broken)) }
 }
 
-/// The unique key and the columns without NULL, as far as the test compares them: what it leaves out
-/// is not what it is about.
-fn over_columns(subject: &Subject<'_>, kept: &RecordBatch) -> Result<Vec<String>, ArrowError> {
-    let mut broken = Vec::new();
+/// The unique keys, as far as the test compares their columns: what it leaves out is not what it is
+/// about.
+fn keys(subject: &Subject<'_>, kept: &RecordBatch) -> Outcome<Vec<String>> {
     let key = &subject.sql.unique_key;
-    if !key.is_empty() && key.iter().all(|column| subject.compared.contains(column)) {
-        let rows = repeated(kept, key)?;
-        if rows > 0 {
-            broken.push(format!("{rows} {}", checks::repeating(key)));
+    let mut keys = vec![(key, checks::repeating(key))];
+    for check in &subject.sql.checks {
+        if let (CheckRule::Unique(columns), CheckSeverity::Error) = (&check.rule, check.severity) {
+            keys.push((columns, format!("rows that repeat ({})", columns.join(", "))));
         }
     }
-    for check in &subject.sql.checks {
-        let Check::NotNull(columns) = check else { continue };
-        for column in columns.iter().filter(|column| subject.compared.contains(column)) {
-            let rows = kept.column_by_name(column).map_or(0, |values| values.logical_null_count());
-            if rows > 0 {
-                broken.push(format!("{rows} {}", checks::null_in(column)));
-            }
+    let mut broken = Vec::new();
+    for (key, offence) in keys {
+        if key.is_empty() || !key.iter().all(|column| subject.compared.contains(column)) {
+            continue;
+        }
+        let rows = repeated(kept, key).map_err(internal)?;
+        if rows > 0 {
+            broken.push(format!("{rows} {offence}"));
         }
     }
     Ok(broken)
@@ -143,36 +147,45 @@ fn repeated(kept: &RecordBatch, key: &[String]) -> Result<usize, ArrowError> {
     Ok(kept.num_rows() - distinct.len())
 }
 
-/// The conditions on every row. The least number of rows is about a day's data, not about a query.
-async fn conditions(
-    subject: &Subject<'_>,
-    kept: &RecordBatch,
-    session: &SessionContext,
-) -> Outcome<Vec<String>> {
-    let sql = SqlStep {
-        unique_key: Vec::new(),
-        checks: subject
-            .sql
-            .checks
-            .iter()
-            .filter(|check| matches!(check, Check::Expression(_)))
-            .cloned()
-            .collect(),
-        ..subject.sql.clone()
+/// The rows that checks leave in the table, how many go to the quarantine, and what they tell.
+struct Judged {
+    kept: RecordBatch,
+    aside: u64,
+    told: Vec<String>,
+}
+
+/// Judges each row alone. What is about a day's data and not about a query is not judged: numbers of
+/// rows, freshness, references and distributions; nor are columns that the test leaves out.
+fn judge(subject: &Subject<'_>, kept: RecordBatch, state: &SessionState) -> Outcome<Judged> {
+    let is_compared = |column: &&str| subject.compared.iter().any(|compared| compared == column);
+    let judged = |check: &Check| match &check.rule {
+        CheckRule::NotNull(columns) => {
+            let columns = columns.iter().filter(|column| is_compared(&column.as_str()));
+            let rule = CheckRule::NotNull(columns.cloned().collect());
+            Some(Check { rule, ..check.clone() })
+        }
+        CheckRule::AcceptedValues { .. } | CheckRule::Range { .. } | CheckRule::Expression(_) => {
+            check.rule.columns().iter().all(is_compared).then(|| check.clone())
+        }
+        CheckRule::Unique(_)
+        | CheckRule::Rows { .. }
+        | CheckRule::Freshness { .. }
+        | CheckRule::References { .. }
+        | CheckRule::Distribution(_)
+        | CheckRule::Statement(_) => None,
     };
-    if sql.checks.is_empty() {
-        return Ok(Vec::new());
-    }
-    // With `dt`, which is a column of the published table too.
-    let stored = stored_schema(kept.schema_ref(), Partition::Whole);
-    let positions: Vec<usize> = stored
-        .fields()
+    let checks: Vec<Check> = subject.sql.checks.iter().filter_map(judged).collect();
+    let sql = SqlStep { checks, ..subject.sql.clone() };
+    let scan = Scan::plan(state, &kept.schema(), &sql, &Vec::new())?;
+    let mut seen = scan.begin();
+    let (kept, aside) = scan.judge(kept, &mut seen)?;
+    let rows = kept.num_rows() as u64;
+    let outcomes = sql
+        .checks
         .iter()
-        .filter_map(|field| kept.schema_ref().index_of(field.name()).ok())
-        .collect();
-    let columns = kept.project(&positions).map_err(internal)?;
-    let columns = RecordBatch::try_new(stored, columns.columns().to_vec()).map_err(internal)?;
-    let table = MemTable::try_new(columns.schema(), vec![vec![columns]])
-        .map_err(|error| crate::query::session::failure_of(error, "check rows"))?;
-    checks::broken(session, subject.name.as_str(), &sql, Arc::new(table)).await
+        .enumerate()
+        .flat_map(|(position, check)| scan.outcomes(position, check, &seen, rows));
+    let failed = outcomes.filter(|outcome| outcome.result == CheckResult::Failed);
+    let told = failed.map(|outcome| outcome.told).collect();
+    Ok(Judged { kept, aside: aside.len() as u64, told })
 }

@@ -2,8 +2,9 @@
 
 use super::Subject;
 use super::at::quoted;
+use crate::pipeline::check::CheckRule;
 use crate::pipeline::graph::Pipeline;
-use crate::pipeline::step::{Check, LoadStep, ScoreStep, SqlStep, Step, StepKind};
+use crate::pipeline::step::{LoadStep, ScoreStep, SqlStep, Step, StepKind};
 use crate::ports::limits::dynamodb::{longest_item_id, table_name_problem};
 use crate::run::failure::{Problem, Rule};
 
@@ -103,9 +104,10 @@ fn bound(pipeline: &Pipeline, score: &ScoreStep) -> Option<usize> {
 }
 
 fn bound_of(sql: &SqlStep) -> Option<usize> {
-    let bounds = sql.checks.iter().filter_map(|check| match check {
-        Check::Expression(expression) => bound_by(expression),
-        Check::NotNull(_) | Check::MinRows(_) => None,
+    let certain = sql.checks.iter().filter(|check| check.is_certain());
+    let bounds = certain.filter_map(|check| match &check.rule {
+        CheckRule::Expression(expression) => bound_by(expression),
+        _ => None,
     });
     bounds.min()
 }

@@ -5,9 +5,10 @@ use datafusion::arrow::datatypes::{DataType, Field, Schema};
 
 use super::Subject;
 use super::at::{of_column, quoted};
+use crate::pipeline::check::CheckRule;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::step::{
-    Check, Input, PARTITION_COLUMN, SqlStep, Step, StepKind, WarehouseMode, channel_columns,
+    Input, PARTITION_COLUMN, SqlStep, Step, StepKind, WarehouseMode, channel_columns,
 };
 use crate::ports::limits::redshift::RedshiftType;
 use crate::ports::limits::{hive, redshift};
@@ -223,9 +224,9 @@ impl Table<'_> {
             return Vec::new();
         };
         let checked = |column: &String| {
-            self.sql.checks.iter().any(|check| match check {
-                Check::NotNull(columns) => columns.contains(column),
-                Check::MinRows(_) | Check::Expression(_) => false,
+            self.sql.checks.iter().any(|check| match &check.rule {
+                CheckRule::NotNull(columns) => check.is_certain() && columns.contains(column),
+                _ => false,
             })
         };
         // The table's own schema says that all may be NULL; the plan knows better.

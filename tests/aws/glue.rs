@@ -10,6 +10,7 @@ use recctl::pipeline::step::SchemaChange;
 use recctl::pipeline::target::AwsTarget;
 use recctl::ports::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
 use recctl::query::catalog_schema::to_entries;
+use recctl::query::checks::Scan;
 use recctl::query::raw::tally::Tally;
 use recctl::query::write::{Destination, stored_schema, write};
 use recctl::run::failure::FailureKind;
@@ -189,7 +190,8 @@ async fn written(
     let destination = Destination { store: lake_store(session).unwrap(), folder, partition };
     let scratch = tempfile::tempdir().unwrap();
     let tally = Tally::new(&entry.table, partition, scratch.path());
-    let written = write(plan, context.task_ctx(), destination, tally).await.unwrap();
+    let written =
+        write(plan, context.task_ctx(), destination, tally, &Scan::default()).await.unwrap();
     let table = TableEntry {
         name: entry.table.clone(),
         columns: to_entries(&schema),

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 25] = [
+const COMMANDS: [&[&str]; 28] = [
     &[],
     &["run"],
     &["plan"],
@@ -16,6 +16,9 @@ const COMMANDS: [&[&str]; 25] = [
     &["runs", "show"],
     &["tables"],
     &["query"],
+    &["quarantine"],
+    &["quarantine", "show"],
+    &["quarantine", "replay"],
     &["diff"],
     &["test"],
     &["test", "new"],

@@ -6,6 +6,7 @@ mod against;
 mod backfill;
 mod changes;
 mod chaos;
+mod checks;
 mod diff;
 mod online_retail;
 pub mod planned;

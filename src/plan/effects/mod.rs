@@ -26,7 +26,7 @@ use super::forecast::{Forecast, Guess};
 use super::{Action, ActionKind, Facts, Plan};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
-use crate::pipeline::step::StepKind;
+use crate::pipeline::step::{QUARANTINE_TABLE, StepKind};
 use crate::pipeline::target::{AwsTarget, Target};
 
 /// All that a run changes.
@@ -165,12 +165,17 @@ impl<'a> Listing<'a> {
         }
     }
 
-    /// Whether the step reads raw input, and so has a part of the quarantine.
-    fn reads_sources(&self, action: &Action) -> bool {
+    /// Whether the step stages a part of the quarantine: where it reads raw input or may refuse rows,
+    /// and where one that did not is to be seen no more.
+    fn has_quarantine(&self, action: &Action) -> bool {
         let step = self.grounds.pipeline.step(action.step.as_str());
-        step.is_some_and(|step| {
+        let may_refuse = step.is_some_and(|step| {
             let pipeline = self.grounds.pipeline;
             !super::demand::source_reads(pipeline, step, action.partition).is_empty()
-        })
+                || matches!(&step.kind, StepKind::Sql(sql) if sql.refuses_rows())
+        });
+        let key = format!("{}/{}", action.step, action.partition);
+        may_refuse
+            || self.there.tables.get(QUARANTINE_TABLE).is_some_and(|visible| visible.contains(&key))
     }
 }

@@ -28,7 +28,7 @@ impl Listing<'_> {
             bytes: Amount::about(guess.bytes_out),
             by: Writer::Run,
         })];
-        if self.reads_sources(action) {
+        if self.has_quarantine(action) {
             effects.push(Effect::Files(Files {
                 content: Content::Quarantine,
                 folder: format!("tables/{QUARANTINE_TABLE}/{step}/{folder}/*/"),
@@ -62,7 +62,7 @@ impl Listing<'_> {
                 key: partition.key(),
                 has_partitions: partition != Partition::Whole,
             });
-            if self.reads_sources(query) {
+            if self.has_quarantine(query) {
                 published.push(Published {
                     table: QUARANTINE_TABLE.to_owned(),
                     key: format!("{}/{partition}", query.step),

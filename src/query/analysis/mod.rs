@@ -8,6 +8,7 @@ mod manners;
 mod planning;
 mod repair;
 mod statement;
+mod statements;
 mod syntax;
 mod words;
 
@@ -97,8 +98,10 @@ pub async fn analyse(pipeline: &Pipeline) -> Analysis {
         match table(&state, sql, &pipeline.variables).await {
             Ok((table, problems)) => {
                 analysis.problems.extend(problems);
-                let named = columns::named_of_table(&state, step, sql, &table.schema);
+                let known = &analysis.schemas;
+                let named = columns::named_of_table(&state, step, sql, &table.schema, known);
                 analysis.problems.extend(named);
+                analysis.problems.extend(statements::judge(sql, &table.schema).await);
                 know(&context, &step.name, &table.schema);
                 analysis.schemas.insert(step.name.clone(), Arc::clone(&table.schema));
                 analysis.tables.insert(step.name.clone(), table);

@@ -292,6 +292,8 @@ impl Parser {
             file: &file.shown,
             line,
             reason,
+            rule: None,
+            value: None,
             raw,
         })
     }

@@ -65,6 +65,10 @@ pub struct Refused<'a> {
     pub line: u64,
     /// Why.
     pub reason: &'a str,
+    /// The rule that it breaks; where there is none, the reason's first words tell the rows apart.
+    pub rule: Option<&'a str>,
+    /// The value that breaks the rule.
+    pub value: Option<&'a str>,
     /// The row as it was read.
     pub raw: &'a [u8],
 }
@@ -214,6 +218,9 @@ pub fn quarantine_schema() -> SchemaRef {
         Field::new("raw", DataType::Utf8, false),
         // Set only where `raw` could not take the bytes as they are.
         Field::new("raw_bytes", DataType::Binary, true),
+        // Not there in what an older recctl wrote.
+        Field::new("rule", DataType::Utf8, true),
+        Field::new("value", DataType::Utf8, true),
     ]))
 }
 
@@ -235,6 +242,8 @@ struct PendingRow {
     file: String,
     line: u64,
     reason: String,
+    rule: String,
+    value: Option<String>,
     raw: Vec<u8>,
 }
 
@@ -255,7 +264,8 @@ impl Quarantine {
 
     fn push(&mut self, row: &Refused<'_>) -> Outcome<()> {
         self.rows += 1;
-        let class = row.reason.split(':').next().unwrap_or(row.reason);
+        let first_words = || row.reason.split(':').next().unwrap_or(row.reason);
+        let class = row.rule.unwrap_or_else(first_words);
         match self.reasons.get_mut(class) {
             Some(count) => *count += 1,
             None => {
@@ -270,6 +280,8 @@ impl Quarantine {
             file: row.file.to_owned(),
             line: row.line,
             reason: row.reason.to_owned(),
+            rule: class.to_owned(),
+            value: row.value.map(str::to_owned),
             raw: row.raw.to_vec(),
         });
         if self.pending.len() >= ROWS_IN_MEMORY { self.flush() } else { Ok(()) }
@@ -316,6 +328,8 @@ impl Quarantine {
         let mut reason = StringBuilder::new();
         let mut raw = StringBuilder::new();
         let mut raw_bytes = BinaryBuilder::new();
+        let mut rule = StringBuilder::new();
+        let mut value = StringBuilder::new();
         for row in &self.pending {
             step.append_value(&self.step);
             day.append_option(self.day);
@@ -327,6 +341,8 @@ impl Quarantine {
             let is_exact = matches!(text, std::borrow::Cow::Borrowed(_));
             raw.append_value(&text);
             raw_bytes.append_option((!is_exact).then_some(&row.raw));
+            rule.append_value(&row.rule);
+            value.append_option(row.value.as_deref());
         }
         RecordBatch::try_new(
             quarantine_schema(),
@@ -339,6 +355,8 @@ impl Quarantine {
                 Arc::new(reason.finish()),
                 Arc::new(raw.finish()),
                 Arc::new(raw_bytes.finish()),
+                Arc::new(rule.finish()),
+                Arc::new(value.finish()),
             ],
         )
     }

@@ -46,7 +46,7 @@ fn a_run_with_history() {
     2026-03-02T03:15:56Z INFO    4 days      rows read 1,278,440 = kept 1,243,472 + quarantined 1,271 + filtered 8,122 + duplicates 25,575  ✓
     2026-03-02T03:15:56Z INFO    bot traffic 6,200, no user 1,922, not JSON 930, and 1 other reason
     2026-03-02T03:15:56Z INFO    1,271 rows in quarantine:
-    2026-03-02T03:15:56Z INFO    recctl query "SELECT file, line, reason, raw FROM quarantine LIMIT 10"
+    2026-03-02T03:15:56Z INFO    recctl quarantine show
     2026-03-02T03:15:56Z INFO  models  tested on 2026-02-23 … 2026-03-01, 4,812 users
     2026-03-02T03:15:56Z INFO     role       model                ndcg@10 ▼                coverage
     2026-03-02T03:15:56Z INFO  ★  candidate  als                  0.0712 [0.0690, 0.0735]  0.3100 [0.3000, 0.3200]
@@ -104,7 +104,7 @@ fn a_run_that_fails() {
     2026-03-02T03:15:16Z INFO    3 days      rows read 866,040 = kept 842,352 + quarantined 861 + filtered 5,502 + duplicates 17,325  ✓
     2026-03-02T03:15:16Z INFO    bot traffic 4,200, no user 1,302, not JSON 630, and 1 other reason
     2026-03-02T03:15:16Z INFO    861 rows in quarantine:
-    2026-03-02T03:15:16Z INFO    recctl query "SELECT file, line, reason, raw FROM quarantine LIMIT 10"
+    2026-03-02T03:15:16Z INFO    recctl quarantine show
     2026-03-02T03:15:16Z INFO  ↷ not run: interactions, publish, winner, recs, serve
     2026-03-02T03:15:16Z ERROR ✗ daily 2026-03-01 failed in 16.1 s (peak memory 412 MB)  run daily-20260301-20260302T031500-9f3a
     "#);

@@ -8,13 +8,13 @@ use crate::report::number::{count, counted};
 use crate::report::paint::Paint;
 use crate::report::table::{Table, clean};
 use crate::run::event::FinishedUnit;
-use crate::run::record::RowCounts;
+use crate::run::record::{RowCounts, RowsOf};
 
 /// Reasons that are told; the rest is in the quarantine and in the tables.
 const REASONS_TOLD: usize = 3;
 
 /// The way to the rows that were kept aside.
-const LOOK: &str = "recctl query \"SELECT file, line, reason, raw FROM quarantine LIMIT 10\"";
+const LOOK: &str = "recctl quarantine show";
 
 /// Rows of one step in one span of days.
 #[derive(Default)]
@@ -34,7 +34,7 @@ impl<'a> Fates<'a> {
     }
 }
 
-/// The accounts of the steps that read a source: for `date`, and for all days when there are
+/// The accounts of the steps that read a source, and of those that left rows out: for `date`, and for all days when there are
 /// more; then the reasons and the way to the quarantine.
 pub fn row_lines(units: &[FinishedUnit], date: Option<LogicalDate>, paint: Paint) -> Vec<String> {
     let mut steps: Vec<(&str, Fates<'_>, Fates<'_>)> = Vec::new();
@@ -42,6 +42,10 @@ pub fn row_lines(units: &[FinishedUnit], date: Option<LogicalDate>, paint: Paint
         let Some(counts) = &unit.report.counts else {
             continue;
         };
+        // Of a table that keeps every row that its query returns there is nothing to tell.
+        if counts.of == RowsOf::Query && counts.kept == counts.read {
+            continue;
+        }
         let step = unit.unit.step.as_str();
         let at = steps.iter().position(|(name, ..)| *name == step).unwrap_or_else(|| {
             steps.push((step, Fates::default(), Fates::default()));
@@ -82,7 +86,8 @@ pub fn row_lines(units: &[FinishedUnit], date: Option<LogicalDate>, paint: Paint
 
 /// `rows read 41,240 = kept 40,112 + quarantined 41 + filtered 262 + duplicates 825  ✓`.
 fn account(span: &str, counts: &RowCounts, paint: Paint) -> Vec<String> {
-    let mut cells = vec![format!("{span} "), "rows read".to_owned()];
+    let rows = if counts.of == RowsOf::Raw { "rows read" } else { "rows made" };
+    let mut cells = vec![format!("{span} "), rows.to_owned()];
     for (rows, word) in [
         (counts.read, "= kept"),
         (counts.kept, "+ quarantined"),

@@ -68,7 +68,7 @@ fn every_row_is_accounted_for() {
       2 days      rows read 453,640 = kept 441,232 + quarantined 451 + filtered 2,882 + duplicates 9,075  ✓
       bot traffic 2,200, no user 682, not JSON 330, and 1 other reason
       451 rows in quarantine:
-      recctl query "SELECT file, line, reason, raw FROM quarantine LIMIT 10"
+      recctl quarantine show
     "#);
 }
 

@@ -42,7 +42,7 @@ fn a_run_with_history_leaves_this() {
       4 days      rows read 1,278,440 = kept 1,243,472 + quarantined 1,271 + filtered 8,122 + duplicates 25,575  ✓
       bot traffic 6,200, no user 1,922, not JSON 930, and 1 other reason
       1,271 rows in quarantine:
-      recctl query "SELECT file, line, reason, raw FROM quarantine LIMIT 10"
+      recctl quarantine show
 
     models  tested on 2026-02-23 … 2026-03-01, 4,812 users
        role       model                ndcg@10 ▼                coverage
@@ -110,7 +110,7 @@ fn a_run_that_fails_leaves_this() {
       3 days      rows read 866,040 = kept 842,352 + quarantined 861 + filtered 5,502 + duplicates 17,325  ✓
       bot traffic 4,200, no user 1,302, not JSON 630, and 1 other reason
       861 rows in quarantine:
-      recctl query "SELECT file, line, reason, raw FROM quarantine LIMIT 10"
+      recctl quarantine show
 
     ✗ clean_events 2026-02-28: the query cannot be planned
       sql/clean_events.sql:2:3: no column `user_idd` (hint: did you mean `user_id`?)

@@ -1,5 +1,6 @@
 //! From files as written to pipelines as meant. Pure: what it reads comes through closures.
 
+mod checks;
 mod pipeline;
 mod retries;
 mod schedule;

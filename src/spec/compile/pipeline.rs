@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::super::problems::Problems;
 use super::super::project::{PipelineSpec, StepSpec};
 use super::super::yaml::Spanned;
+use super::checks::{columns_of, written};
 use super::retries::compile_retries;
 use super::schedule::{compile_deadline, compile_schedule};
 use super::{Inputs, valid_name};
@@ -176,7 +177,7 @@ impl Compiler<'_> {
             if sql.partitioned {
                 continue;
             }
-            for read in &sql.reads {
+            for read in sql.reads.iter().chain(&sql.referenced) {
                 let by_day = match read.from {
                     ReadFrom::Source => {
                         self.sources.get(&read.name).is_some_and(|s| s.path.is_dated())
@@ -228,9 +229,9 @@ fn mentions(name: &Spanned<String>, step: &StepSpec) -> Vec<Mention> {
         words.extend(&layout.value.sort_key);
         words.extend(layout.value.merge_on.iter().flat_map(|key| &key.value));
     }
-    for check in step.checks.iter().flat_map(|checks| &checks.value) {
-        words.extend(check.value.not_null.iter().flatten());
-        words.extend(&check.value.expression);
+    for check in written(step) {
+        words.extend(columns_of(check));
+        words.extend(&check.expression);
     }
     if let Some(names) = step.load.as_ref().and_then(|load| load.value.names.as_ref()) {
         words.extend([&names.key, &names.column]);

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 
 use super::super::project::StepSpec;
 use super::super::yaml::{Spanned, one_of};
+use super::checks::looked_into;
 use super::pipeline::Compiler;
 use crate::pipeline::name::Name;
 use crate::pipeline::query::{QueryFault, QueryProblem};
 use crate::pipeline::step::{
-    Check, PARTITION_COLUMN, PROJECT_FILE, Read, ReadFrom, SqlStep, Times, WarehouseLayout,
-    WarehouseMode,
+    PARTITION_COLUMN, PROJECT_FILE, Read, ReadFrom, SqlStep, Times, WarehouseLayout, WarehouseMode,
 };
 use crate::pipeline::variable::BUILT_IN_PARAMETERS;
 use crate::run::failure::{Problem, Rule};
@@ -27,7 +27,8 @@ impl Compiler<'_> {
         };
         let mut windows = BTreeMap::new();
         for (name, days) in spec.reads.as_ref().map_or(&[][..], |reads| &reads.value.0) {
-            if !facts.tables.iter().any(|table| table.name == name.value) {
+            let is_looked_into = looked_into(spec).any(|table| table.value == name.value);
+            if !is_looked_into && !facts.tables.iter().any(|table| table.name == name.value) {
                 let tables: Vec<&str> = facts.tables.iter().map(|t| t.name.as_str()).collect();
                 let message = format!("`{}` does not read `{}`", file.value, name.value);
                 self.problems.at(
@@ -125,25 +126,8 @@ impl Compiler<'_> {
                 }
             }
         }
-        let mut checks = Vec::new();
-        for check in spec.checks.as_ref().map_or(&[][..], |checks| &checks.value) {
-            let one = check.value.clone();
-            match (one.not_null, one.min_rows, one.expression) {
-                (Some(columns), None, None) => checks
-                    .push(Check::NotNull(columns.into_iter().map(|column| column.value).collect())),
-                (None, Some(rows), None) => checks.push(Check::MinRows(rows)),
-                (None, None, Some(expression)) => {
-                    checks.push(Check::Expression(expression.value));
-                }
-                _ => self.problems.at(
-                    Rule::Check,
-                    PROJECT_FILE,
-                    check,
-                    "a check says one thing",
-                    Some("expected exactly one of `not_null`, `min_rows`, `expression`".to_owned()),
-                ),
-            }
-        }
+        let checks = self.checks(spec);
+        let referenced = self.referenced(&checks, &reads, &windows);
         let layout = self.layout(spec, warehouse);
         let untag = self.untagged(spec);
         // What is read of a table that nobody knows cannot be judged.
@@ -159,6 +143,7 @@ impl Compiler<'_> {
                 .as_ref()
                 .map_or_else(Vec::new, |key| key.value.iter().map(|c| c.value.clone()).collect()),
             checks,
+            referenced,
             times: spec.times.as_ref().map(|times| Times {
                 label: times.value.label.value.clone(),
                 features: times.value.features.iter().map(|it| it.value.clone()).collect(),

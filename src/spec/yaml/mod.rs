@@ -9,8 +9,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use self::describe::{Fault, describe};
 pub use self::mend::Lost;
@@ -179,6 +179,38 @@ where
         }
     }
     deserializer.deserialize_any(Either { expected, of_text, of_mapping })
+}
+
+/// Reads a value that is either a list or a mapping, with the places of what is in it.
+pub fn list_or_mapping<'de, D, T, I, M>(
+    deserializer: D,
+    expected: &'static str,
+    of_list: fn(Vec<I>) -> T,
+    of_mapping: fn(M) -> T,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    I: Deserialize<'de>,
+    M: Deserialize<'de>,
+{
+    struct Either<T, I, M> {
+        expected: &'static str,
+        of_list: fn(Vec<I>) -> T,
+        of_mapping: fn(M) -> T,
+    }
+    impl<'de, T, I: Deserialize<'de>, M: Deserialize<'de>> Visitor<'de> for Either<T, I, M> {
+        type Value = T;
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.expected)
+        }
+        fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<T, A::Error> {
+            Vec::<I>::deserialize(SeqAccessDeserializer::new(list)).map(self.of_list)
+        }
+        fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
+            M::deserialize(MapAccessDeserializer::new(map)).map(self.of_mapping)
+        }
+    }
+    deserializer.deserialize_any(Either { expected, of_list, of_mapping })
 }
 
 /// What could be read of a file.

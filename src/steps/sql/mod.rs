@@ -1,25 +1,38 @@
 //! `sql`: runs a query and stages its result as one partition.
 
+mod accounts;
+mod quarantine;
+
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::arrow::datatypes::{DataType, Schema};
+use datafusion::catalog::TableProvider;
+use datafusion::error::DataFusionError;
+
+pub use self::accounts::account;
+use self::accounts::{fates, reasons, refuse_too_many, returned};
 use super::TableRead;
 use super::context::{Staged, StepContext};
+use crate::pipeline::check::{CheckRule, OnFail};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
 use crate::pipeline::source::Source;
-use crate::pipeline::step::{QUARANTINE_TABLE, SchemaChange, SqlStep};
-use crate::ports::{FileEntry, PartitionEntry, TableEntry};
+use crate::pipeline::step::SqlStep;
+use crate::ports::{PartitionEntry, TableEntry};
+use crate::query::checks::references::{self, Keys, KeysByCheck, MOST_KEYS};
+use crate::query::checks::{self, Scan, Subject};
 use crate::query::published::PublishedTable;
 use crate::query::raw::reader::RawFile;
-use crate::query::raw::tally::{FinishedQuarantine, Tally, quarantine_schema};
+use crate::query::raw::tally::Tally;
 use crate::query::raw::{self, RawTable};
 use crate::query::session::{QueryEngine, QuerySession, failure_of};
 use crate::query::write::{Destination, Written, stored_schema, write};
-use crate::query::{analysis, catalog_schema, checks, scan};
+use crate::query::{analysis, catalog_schema};
 use crate::run::event::Progress;
-use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
-use crate::run::record::{RowCounts, StepReport};
+use crate::run::failure::{Failure, FailureKind, Outcome};
+use crate::run::record::{RowCounts, RowsOf, StepReport};
 
 /// How often the reader's progress is reported.
 const PROGRESS_EVERY: Duration = Duration::from_millis(200);
@@ -50,13 +63,18 @@ pub async fn make(
     let session = query.session()?;
     let scratch = context.scratch();
     let tally = Tally::new(name.as_str(), partition, &scratch);
-    let mut rows_in = 0;
+    let mut inputs = BTreeMap::new();
+    let mut known = BTreeMap::new();
     for read in tables {
         let (table, entries) = context.entries(read).await?;
-        rows_in += entries.iter().map(|entry| entry.rows).sum::<u64>();
+        let rows = entries.iter().map(|entry| entry.rows).sum::<u64>();
+        if sql.reads.iter().any(|of_query| of_query.name == read.table) {
+            inputs.insert(read.table.to_string(), rows);
+        }
         let schema = catalog_schema::from_entries(&table.columns)?;
-        let table = PublishedTable::new(schema, table.by_day, entries);
-        register(&session, read.table.as_str(), Arc::new(table))?;
+        let table = Arc::new(PublishedTable::new(schema, table.by_day, entries));
+        register(&session, read.table.as_str(), Arc::clone(&table) as Arc<dyn TableProvider>)?;
+        known.insert(read.table.clone(), Known { table, rows });
     }
     let mut total_bytes = 0;
     let mut listed = Vec::new();
@@ -85,6 +103,7 @@ pub async fn make(
         Destination { store: Arc::clone(&query.lake().store), folder: folder.clone(), partition },
         Arc::clone(&tally),
         name.clone(),
+        known.iter().map(|(name, known)| (name.clone(), known.rows)).collect(),
     );
     let progress = async {
         loop {
@@ -106,7 +125,8 @@ pub async fn make(
         Ok(made) => {
             let settled = async {
                 read_rest(&query, listed, &tally).await?;
-                settle(context, name, sql, partition, sources, &tally, made).await
+                let given = Given { name, sql, partition, sources, tables: &known };
+                settle(context, &given, &tally, made).await
             };
             settled.await
         }
@@ -114,7 +134,10 @@ pub async fn make(
     };
     match outcome {
         Ok(mut report) => {
-            report.rows_in = rows_in + tally.rows();
+            report.rows_in = inputs.values().sum::<u64>() + tally.rows();
+            let by_source = tally.by_source();
+            inputs.extend(by_source.into_iter().map(|(source, rows)| (source, rows.read)));
+            report.inputs = inputs;
             report.bytes_in = tally.bytes();
             Ok(report)
         }
@@ -146,8 +169,24 @@ async fn read_rest(query: &QueryEngine, listed: Vec<Listed>, tally: &Arc<Tally>)
         .await
 }
 
+/// A table that a query or its checks read.
+struct Known {
+    table: Arc<PublishedTable>,
+    rows: u64,
+}
+
+/// What a table is made from.
+struct Given<'a> {
+    name: &'a Name,
+    sql: &'a SqlStep,
+    partition: Partition,
+    sources: &'a [SourceRead],
+    tables: &'a BTreeMap<Name, Known>,
+}
+
 struct Result {
     written: Written,
+    scan: Scan,
     table: TableEntry,
     peak_memory: u64,
 }
@@ -159,6 +198,7 @@ async fn run(
     destination: Destination,
     tally: Arc<Tally>,
     name: Name,
+    rows: BTreeMap<Name, u64>,
 ) -> Outcome<Result> {
     let partition = destination.partition;
     let parameters = analysis::parameters(
@@ -186,41 +226,90 @@ async fn run(
         by_day: partition != Partition::Whole,
         schema_change,
     };
-    let written = write(physical, session.context.task_ctx(), destination, tally).await?;
-    Ok(Result { written, table, peak_memory: session.peak_memory() })
+    let keys = keys(&session, &sql, &physical.schema(), &rows).await?;
+    let scan = Scan::plan(&session.context.state(), &physical.schema(), &sql, &keys)?;
+    let written = write(physical, session.context.task_ctx(), destination, tally, &scan).await?;
+    Ok(Result { written, scan, table, peak_memory: session.peak_memory() })
+}
+
+/// The keys of the tables that references look into, as far as they are few: rows are then judged
+/// while they are written, and the others by a join after that.
+///
+/// Errors: `Exhausted` if there are too many for rows to be kept aside by them.
+async fn keys(
+    session: &QuerySession,
+    sql: &SqlStep,
+    result: &Schema,
+    rows: &BTreeMap<Name, u64>,
+) -> Outcome<KeysByCheck> {
+    let mut all = KeysByCheck::new();
+    for (position, check) in sql.checks.iter().enumerate() {
+        let CheckRule::References { columns, table, referenced } = &check.rule else { continue };
+        let types: Vec<DataType> = columns
+            .iter()
+            .filter_map(|column| result.field_with_name(column).ok())
+            .map(|field| field.data_type().clone())
+            .collect();
+        let are_few = rows.get(table).is_none_or(|rows| *rows <= MOST_KEYS);
+        let read = match are_few {
+            true => Keys::read(&session.context, table.as_str(), referenced, &types).await,
+            false => Err(DataFusionError::ResourcesExhausted(format!(
+                "`{table}` has more than {MOST_KEYS} rows"
+            ))),
+        };
+        match read {
+            Ok(keys) => all.push((position, Arc::new(keys))),
+            Err(error) if check.on_fail == OnFail::Stop && is_exhausted(&error) => {}
+            Err(error) => {
+                let failure = failure_of(error, &format!("hold the keys of `{table}`"));
+                return Err(match failure.kind {
+                    FailureKind::Exhausted => failure.with_hint(
+                        "rows are kept aside by keys that fit into memory; with `on_fail: stop` they need not",
+                    ),
+                    _ => failure,
+                });
+            }
+        }
+    }
+    Ok(all)
+}
+
+fn is_exhausted(error: &DataFusionError) -> bool {
+    matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
 }
 
 /// Accounts for the rows, runs the checks, and stages table and quarantine.
 async fn settle(
     context: &StepContext,
-    name: &Name,
-    sql: &SqlStep,
-    partition: Partition,
-    sources: &[SourceRead],
+    given: &Given<'_>,
     tally: &Tally,
     made: Result,
 ) -> Outcome<StepReport> {
-    let Result { written, table, peak_memory } = made;
-    let quarantine = tally.finish()?;
-    refuse_too_many(sources, tally, &quarantine)?;
+    let Given { name, sql, partition, sources, tables } = *given;
+    let Result { written, scan, table, peak_memory } = made;
+    let refused = tally.finish()?;
+    refuse_too_many(sources, tally, &refused)?;
     let mut report = StepReport {
         rows_out: written.kept,
         bytes_out: written.bytes(),
         peak_memory: Some(peak_memory),
         content_hash: Some(written.hash.to_string()),
+        reasons: reasons(&written, &refused),
         ..StepReport::default()
     };
-    if !sources.is_empty() {
-        let counts = RowCounts {
-            read: tally.rows(),
-            kept: written.kept,
-            quarantined: quarantine.rows,
-            filtered: written.filtered_rows(),
-            duplicates: written.duplicates,
-        };
-        report.counts = Some(account(name, sql, counts, written.has_fates)?);
-        report.reasons = reasons(&written, &quarantine);
-    }
+    report.counts = Some(match sources {
+        [] => returned(name, &written)?,
+        _ => {
+            returned(name, &written)?;
+            let counts = RowCounts {
+                of: RowsOf::Raw,
+                read: tally.rows(),
+                quarantined: refused.rows,
+                ..fates(&written)
+            };
+            account(name, sql, counts, written.has_fates)?
+        }
+    });
     let now = context.services.clock.now();
     let entry = PartitionEntry {
         table: name.to_string(),
@@ -236,157 +325,51 @@ async fn settle(
     let schema = catalog_schema::from_entries(&table.columns)?;
     let query = Arc::clone(&context.services.query);
     let session = query.session()?;
+    for (position, check) in sql.checks.iter().enumerate() {
+        if let CheckRule::References { table, .. } = &check.rule
+            && let Some(known) = tables.get(table)
+        {
+            let table = Arc::clone(&known.table) as Arc<dyn TableProvider>;
+            register(&session, &references::name_of(position), table)?;
+        }
+    }
     let staged = Arc::new(PublishedTable::new(schema, table.by_day, vec![entry.clone()]));
-    let (checked, checked_name) = (sql.clone(), name.to_string());
-    query
-        .compute(
-            async move { checks::run(&session.context, &checked_name, &checked, staged).await },
-        )
+    let before =
+        context.made.figures_before(name, partition, partition.date().unwrap_or(context.date));
+    let (sql_checked, checked, date) = (sql.clone(), name.to_string(), context.date);
+    let judgement = query
+        .compute(async move {
+            let subject = Subject {
+                name: &checked,
+                sql: &sql_checked,
+                partition,
+                date,
+                before: &before,
+                rows: written.kept,
+            };
+            let judged = checks::judge(&session.context, &subject, &scan, &written.seen, staged);
+            judged.await
+        })
         .await?;
+    judgement.settle(name.as_str())?;
+    if !judgement.figures.is_empty() {
+        let date = partition.date().unwrap_or(context.date);
+        context.made.keep_figures(name, partition, date, judgement.figures);
+    }
+    report.checks = judgement.outcomes;
+    report.checks_passed = judgement.passed;
     context.made.stage(Staged { table, partition: entry, warehouse: sql.warehouse.clone() });
-    if !sources.is_empty() {
-        let staged = stage_quarantine(context, name, partition, quarantine).await?;
+    let key = format!("{name}/{partition}");
+    let catalog = context.services.catalog.as_ref();
+    let may_refuse = !sources.is_empty() || sql.refuses_rows();
+    if may_refuse || context.made.quarantined(catalog).await?.contains(&key) {
+        let staged = quarantine::stage(context, name, partition, refused).await?;
         context.made.stage(staged);
     }
     Ok(report)
 }
 
-fn register(
-    session: &QuerySession,
-    name: &str,
-    table: Arc<dyn datafusion::catalog::TableProvider>,
-) -> Outcome<()> {
+fn register(session: &QuerySession, name: &str, table: Arc<dyn TableProvider>) -> Outcome<()> {
     let registered = session.context.register_table(name, table);
     registered.map(|_| ()).map_err(|error| failure_of(error, &format!("register `{name}`")))
-}
-
-/// Fails if a source has more malformed rows than it allows.
-fn refuse_too_many(
-    sources: &[SourceRead],
-    tally: &Tally,
-    quarantine: &FinishedQuarantine,
-) -> Outcome<()> {
-    let by_source = tally.by_source();
-    for read in sources {
-        let name = read.source.name.as_str();
-        let Some(rows) = by_source.get(name) else { continue };
-        #[expect(clippy::cast_precision_loss, reason = "a share of rows for a comparison")]
-        let ratio = rows.malformed as f64 / rows.read.max(1) as f64;
-        if ratio > read.source.max_malformed_ratio {
-            let failure = Failure::new(
-                FailureKind::Quality,
-                format!(
-                    "{} of {} rows of `{name}` are malformed ({:.2} %, at most {:.2} % allowed): {}",
-                    rows.malformed,
-                    rows.read,
-                    ratio * 100.0,
-                    read.source.max_malformed_ratio * 100.0,
-                    quarantine.examples.join("; ")
-                ),
-            );
-            return Err(failure.with_hint(
-                "nothing was published; mend the source, its columns, or its `malformed: {max_ratio: …}`",
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// Gives every row that was read one fate. Without the column `_fate` what is not in the result was
-/// left out by the query. Errors: `Quality` if rows were dropped or repeated.
-pub fn account(
-    name: &Name,
-    sql: &SqlStep,
-    mut counts: RowCounts,
-    has_fates: bool,
-) -> Outcome<RowCounts> {
-    if !has_fates {
-        counts.filtered = counts.read.saturating_sub(counts.kept + counts.quarantined);
-    }
-    if counts.conserved() {
-        return Ok(counts);
-    }
-    let failure = Failure::new(
-        FailureKind::Quality,
-        format!(
-            "`{name}` does not account for every row: read {}, but kept {} + quarantined {} + filtered {} + duplicates {} = {}",
-            counts.read,
-            counts.kept,
-            counts.quarantined,
-            counts.filtered,
-            counts.duplicates,
-            counts.kept + counts.quarantined + counts.filtered + counts.duplicates
-        ),
-    );
-    Err(failure.with_hint(format!(
-        "`{}` drops or repeats rows, in a WHERE or a JOIN for example; return each row once and say in `_fate` what becomes of it",
-        sql.file
-    )))
-}
-
-fn reasons(
-    written: &Written,
-    quarantine: &FinishedQuarantine,
-) -> std::collections::BTreeMap<String, u64> {
-    let filtered = written.filtered.iter().map(|(why, rows)| (format!("filtered: {why}"), *rows));
-    let refused =
-        quarantine.reasons.iter().map(|(why, rows)| (format!("quarantined: {why}"), *rows));
-    filtered.chain(refused).collect()
-}
-
-/// Moves the quarantine's file into the lake. A step without refused rows stages an empty part, so
-/// that what an earlier generation refused is no longer shown.
-async fn stage_quarantine(
-    context: &StepContext,
-    name: &Name,
-    partition: Partition,
-    quarantine: FinishedQuarantine,
-) -> Outcome<Staged> {
-    let query = Arc::clone(&context.services.query);
-    let table = TableEntry {
-        name: QUARANTINE_TABLE.to_owned(),
-        columns: catalog_schema::to_entries(&quarantine_schema()),
-        by_day: false,
-        schema_change: SchemaChange::default(),
-    };
-    let mut entry = PartitionEntry {
-        table: QUARANTINE_TABLE.to_owned(),
-        key: format!("{name}/{partition}"),
-        date: None,
-        generation: context.run.to_string(),
-        rows: quarantine.rows,
-        files: Vec::new(),
-        content_hash: crate::query::content_hash::ContentHash::default().to_string(),
-        fingerprint: context.fingerprint.clone(),
-        published: context.services.clock.now(),
-    };
-    if let Some(file) = quarantine.file {
-        let bytes =
-            tokio::fs::read(&file).await.map_err(|error| io_failure("read", &file, &error))?;
-        let path = format!(
-            "tables/{QUARANTINE_TABLE}/{name}/{}/{}/part-0000.parquet",
-            partition.folder(),
-            context.run
-        );
-        entry.files.push(FileEntry {
-            path: path.clone(),
-            bytes: bytes.len() as u64,
-            rows: quarantine.rows,
-        });
-        query.lake().put(&path, bytes).await?;
-        let session = query.session()?;
-        let staged = PublishedTable::new(quarantine_schema(), false, vec![entry.clone()]);
-        let (rows, hash) = query.compute(scan::rows_and_hash(session, staged)).await?;
-        if rows != quarantine.rows {
-            return Err(Failure::new(
-                FailureKind::Internal,
-                format!(
-                    "the quarantine of `{name}` holds {rows} rows, expected {}",
-                    quarantine.rows
-                ),
-            ));
-        }
-        entry.content_hash = hash.to_string();
-    }
-    Ok(Staged { table, partition: entry, warehouse: None })
 }
