@@ -1,7 +1,7 @@
 //! A backfill: the runs of many days, in an order in which no day is made twice. Pure data.
 //!
-//! Each day is a run of its own, or two where several days have more to make than tables of a day:
-//! those tables of all days first, as they do not need each other, then the rest, which may. Every
+//! Each day is a run of its own, or two where several days make tables and models: the tables of all
+//! days first, as they seldom need each other, then what is made from them, which often does. Every
 //! run is planned as if those before it had been carried out; from what these plans make and read
 //! follows which run has to wait for which.
 
@@ -17,7 +17,7 @@ use super::{Action, ActionKind, Facts, Plan};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{DateRange, LogicalDate, Partition};
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{ReadFrom, StepKind};
+use crate::pipeline::step::StepKind;
 use crate::run::failure::Failure;
 
 /// Which days go first where they need not wait for each other.
@@ -95,7 +95,7 @@ pub struct Backfill {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// The tables that need nothing but tables of their own day.
+    /// The tables that need nothing but tables.
     Tables,
     /// All of it, or what the tables' run left.
     Day,
@@ -228,10 +228,12 @@ fn judge(
 ) -> Judged {
     let mut judged = Judged::default();
     let dates: BTreeSet<LogicalDate> = asked.range.days().collect();
+    // The lists of the newest day that can be made may be all that there is to do.
+    let can_be_made = |date: &&LogicalDate| super::plan(unserved, **date, &facts).is_ok();
+    let newest = dates.iter().rev().find(can_be_made).copied();
     for date in &dates {
-        // The lists of the last day alone may be all that there is to do.
-        let is_last = *date == asked.range.last();
-        let pipeline = if asked.serve && is_last { pipeline } else { unserved };
+        let is_newest = newest == Some(*date);
+        let pipeline = if asked.serve && is_newest { pipeline } else { unserved };
         let day = match one_day(pipeline, *date, &facts, known) {
             Ok(day) => day,
             Err(failure) => {
@@ -301,17 +303,15 @@ fn without(pipeline: &Pipeline, is_out: &dyn Fn(&Name, &StepKind) -> bool) -> Pi
     pipeline.clone().restricted_to(&stays)
 }
 
-/// The pipeline with the tables that need nothing but tables of their own day; nothing if that is
-/// all of it.
+/// The pipeline with the tables that need nothing but tables; nothing if that is all of it. Those that
+/// read windows are among them, though they have each day wait for the one before: the tables of a
+/// day become visible together.
 fn only_tables(pipeline: &Pipeline) -> Option<Pipeline> {
     // Steps stand after what they need.
     let mut tables: BTreeSet<&Name> = BTreeSet::new();
     for step in &pipeline.steps {
         let known = |need: &&Name| tables.contains(*need) || pipeline.is_unselected(need);
-        let StepKind::Sql(sql) = &step.kind else { continue };
-        // Those that read windows would have each day wait for the one before.
-        let mut read = sql.reads.iter().filter(|read| read.from == ReadFrom::Table);
-        if read.all(|read| read.days == 1) && step.needs().iter().all(known) {
+        if matches!(step.kind, StepKind::Sql(_)) && step.needs().iter().all(known) {
             tables.insert(&step.name);
         }
     }

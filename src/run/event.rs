@@ -248,7 +248,7 @@ pub enum BackfillEvent {
     BackfillRunEnded {
         /// The day.
         date: LogicalDate,
-        /// The word for what it does of the day: `tables` that read no other day, or the `day`.
+        /// The word for what it does of the day: its `tables`, or the `day`.
         scope: &'static str,
         /// Run, if it began.
         run: Option<RunId>,

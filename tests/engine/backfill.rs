@@ -186,6 +186,10 @@ fn only_the_newest_days_lists_are_served_and_only_if_asked_for() {
     facts.ledger.retain(|(step, _), _| step.as_str() != "serve");
     assert_eq!(loads(&facts, false), Vec::<String>::new());
     assert_eq!(loads(&facts, true), ["2026-03-10"]);
+    // Where the last day has no input, the one before it is the newest.
+    let last = (Name::new("events").unwrap(), Partition::Day(day("2026-03-10")));
+    facts.listings.get_mut(&last).unwrap().files = 0;
+    assert_eq!(loads(&facts, true), ["2026-03-09"]);
 }
 
 /// However runs are put side by side, none makes what another makes or reads at that time, and each
