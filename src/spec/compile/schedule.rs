@@ -1,5 +1,6 @@
 //! When a pipeline runs and by when it has to be done, as written and as meant.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use chrono::NaiveTime;
@@ -28,8 +29,10 @@ pub(super) fn compile_schedule(spec: &PipelineSpec, problems: &mut Problems) -> 
         None => Some(Tz::UTC),
         Some(text) => text.value.parse::<Tz>().ok().or_else(|| {
             let message = format!("unknown time zone `{}`", text.value);
-            let known = TZ_VARIANTS.iter().map(|zone| zone.name());
-            let hint = match nearest(&text.value, known) {
+            let known = TZ_VARIANTS.iter().map(|zone| (zone.name().to_lowercase(), zone.name()));
+            let known: BTreeMap<String, &str> = known.collect();
+            let near = nearest(&text.value, known.keys().map(String::as_str));
+            let hint = match near.and_then(|near| known.get(near)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None => "expected a name such as `Europe/Berlin`, or `UTC`".to_owned(),
             };
