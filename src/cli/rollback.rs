@@ -43,6 +43,9 @@ pub struct Args {
     /// All tables of the run's pipeline together
     #[arg(long)]
     with_run: bool,
+    /// What is served under the name, where a table is called so too
+    #[arg(long)]
+    served: bool,
     /// List what there is to go back to and stop
     #[arg(long)]
     list: bool,
@@ -64,22 +67,19 @@ const VERSION: u32 = 1;
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
     let target = app.target(Opening::Existing).await?;
-    let is_table = target.services.catalog.table(&args.table).await?.is_some();
-    let served = match target.services.serving.generations(&args.table).await {
+    // A table is looked for first: the policy of a run lets nobody ask for served tables by chance.
+    if !args.served && target.services.catalog.table(&args.table).await?.is_some() {
+        return table(&args, app, &target).await;
+    }
+    let generations = match target.services.serving.generations(&args.table).await {
         Ok(generations) => generations,
         // A target that serves nothing.
         Err(failure) if failure.kind == FailureKind::Usage => Vec::new(),
         Err(failure) => return Err(failure),
     };
-    match (is_table, served.is_empty()) {
-        (true, true) => table(&args, app, &target).await,
-        (false, false) => self::served(&args, &target, &served).await,
-        (true, false) => {
-            let text = format!("`{}` is a table and a served table too", args.table);
-            Err(Failure::new(FailureKind::Usage, text)
-                .with_hint("give the step or the served table another name in pipelines.yaml"))
-        }
-        (false, true) => Err(unknown(&args, &target).await),
+    match generations.is_empty() {
+        true => Err(unknown(&args, &target).await),
+        false => served(&args, &target, &generations).await,
     }
 }
 
