@@ -171,6 +171,13 @@ impl App {
         Ok(states)
     }
 
+    /// Who is at the keyboard, for what is kept on record: `user@machine`.
+    pub fn person() -> String {
+        let user = ["USER", "LOGNAME"].iter().find_map(|name| std::env::var(name).ok());
+        let user = user.filter(|user| !user.is_empty());
+        format!("{}@{}", user.as_deref().unwrap_or("somebody"), host_name())
+    }
+
     /// Who holds leases: machine, process, and a number that tells apart processes of one id.
     pub fn holder() -> String {
         format!("{}/{}/{:x}", host_name(), std::process::id(), rand::random::<u32>())

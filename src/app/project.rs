@@ -2,10 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::{App, invalid, unknown_pipeline};
+use crate::pipeline::definition::Definition;
+use crate::pipeline::graph::Pipeline;
 use crate::query::analysis::{self, Unchecked};
-use crate::run::failure::{Outcome, Problem};
+use crate::run::failure::{Failure, FailureKind, Outcome, Problem};
 use crate::spec::compile::{Compiled, Inputs, compile};
 use crate::validate::{Report, validate};
 
@@ -70,6 +73,61 @@ impl App {
         };
         let what = format!("tests below `{}/`", suite.folder);
         report.coverage.unchecked.push(Unchecked { what, why: why.to_owned() });
+    }
+
+    /// The pipeline that is meant: the one that was named, or the only one that the project has.
+    ///
+    /// Errors: `Usage` if none was named and there are several.
+    pub fn pipeline_name(
+        &self,
+        named: Option<&str>,
+        given: &BTreeMap<String, String>,
+    ) -> Outcome<String> {
+        if let Some(named) = named {
+            return Ok(named.to_owned());
+        }
+        let compiled = self.compiled(given);
+        let names: Vec<&str> =
+            compiled.project.pipelines.keys().map(|name| name.as_str()).collect();
+        match names.as_slice() {
+            [only] => Ok((*only).to_owned()),
+            // What is wrong with the files is told by who compiles the pipeline.
+            [] => Ok(String::new()),
+            several => {
+                let text = format!("the project has {} pipelines", several.len());
+                let hint = format!("name one of `{}`", several.join("`, `"));
+                Err(Failure::new(FailureKind::Usage, text).with_hint(hint))
+            }
+        }
+    }
+
+    /// A pipeline of a project as it was kept of a run. Errors: `Usage` if this recctl cannot read it
+    /// any more, or if it has no such pipeline.
+    pub async fn kept_pipeline(
+        &self,
+        definition: Definition,
+        name: &str,
+    ) -> Outcome<Arc<Pipeline>> {
+        let read = |path: &str| {
+            definition.files.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+        };
+        let compiled = compile(&Inputs {
+            read: &read,
+            list: &|_| Vec::new(),
+            analyze: &analysis::parse,
+            given: &definition.given,
+        });
+        let report = validate(compiled).await;
+        if let Some(problem) = report.errors().next() {
+            let text = format!("the kept definition is not valid any more: {}", problem.message);
+            return Err(Failure::new(FailureKind::Usage, text).with_hint(
+                "run the project's files as they are now, with `--definition current`",
+            ));
+        }
+        match report.project.pipelines.get(name) {
+            Some(pipeline) => Ok(Arc::new(pipeline.clone())),
+            None => Err(unknown_pipeline(name, &report.project)),
+        }
     }
 
     /// What stands before paths of the project where other tools look for files: the project's

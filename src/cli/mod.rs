@@ -9,6 +9,7 @@ mod gc;
 mod iam;
 mod init;
 mod job;
+mod ledger;
 mod lineage;
 mod plan;
 mod preview;
@@ -27,6 +28,7 @@ mod tables;
 mod test;
 mod test_new;
 mod validate;
+mod why;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -71,6 +73,8 @@ enum Command {
     Rollback(rollback::Args),
     Gc(gc::Args),
     Runs(runs::Args),
+    Ledger(ledger::Args),
+    Why(why::Args),
     Tables(tables::Args),
     Query(query::Args),
     Quarantine(quarantine::Args),
@@ -116,6 +120,8 @@ pub fn main() -> ExitCode {
         Command::Rollback(args) => block_on(&app, ending_at_once(rollback::run(args, &app))),
         Command::Gc(args) => block_on(&app, ending_at_once(gc::run(args, &app))),
         Command::Runs(args) => block_on(&app, ending_at_once(runs::run(args, &app))),
+        Command::Ledger(args) => block_on(&app, ending_at_once(ledger::run(args, &app))),
+        Command::Why(args) => block_on(&app, ending_at_once(why::run(args, &app))),
         Command::Tables(args) => block_on(&app, ending_at_once(tables::run(args, &app))),
         Command::Test(args) => block_on(&app, ending_at_once(test::run(args, &app))),
         Command::Lineage(args) => block_on(&app, ending_at_once(lineage::run(args, &app))),

@@ -5,9 +5,12 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
+use super::selection::Selected;
 use super::signals::Stop;
 use super::{Ended, error, plan, sample};
 use crate::app::{App, Opening, Target};
+use crate::engine::definition::of_run;
+use crate::engine::resume::{unfinished, was_interrupted};
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
@@ -30,6 +33,7 @@ Examples:
   recctl run daily --date 2026-02-01 --serve     show an older day's lists again
   recctl run daily --select +interactions  make a table and what it is made from
   recctl run daily --exclude kind:load     all but what is served
+  recctl run daily --definition current    not as the run that was interrupted had it
   recctl run daily --dry-run               only list what would be done")]
 pub struct Args {
     #[command(flatten)]
@@ -40,8 +44,22 @@ pub struct Args {
     /// Actions that run at once
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
     parallel: u16,
+    /// Which definition is carried out: the project's files as they are now, or those that the last
+    /// run for the day kept and did not bring to its end [default: kept if that run was stopped or
+    /// its process died, unless --force or --var say that something else is meant; else current]
+    #[arg(long, value_enum, value_name = "WHICH")]
+    definition: Option<Definition>,
     #[command(flatten)]
     options: plan::Options,
+}
+
+/// A state of the project's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Definition {
+    /// The project's files as they are now
+    Current,
+    /// Those of the last run for the day
+    Kept,
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {
@@ -97,12 +115,59 @@ struct Subject {
     date: LogicalDate,
 }
 
-async fn find(args: &Args, app: &App) -> Outcome<Subject> {
-    let selected = plan::selected(&args.subject, app).await?;
-    let date = plan::date_of(&args.subject, &selected);
+async fn find(args: &Args, app: &App, events: &dyn EventSink) -> Outcome<Subject> {
+    let subject = &args.subject;
+    let current = plan::selected(subject, app).await?;
+    let date = plan::date_of(subject, &current);
     let target = app.target(Opening::Create).await?;
+    let selected = match kept(args, app, &target, &current, date, events).await? {
+        Some(kept) => subject.selection.of(kept)?,
+        None => current,
+    };
     let pipeline = selected.finish(app, &target, date).await?;
     Ok(Subject { pipeline, target, date })
+}
+
+/// The pipeline as the last run for the day had it, if that one is to be gone on with and had another
+/// one. Errors: `NotFound` if it is asked for and there is no such run.
+async fn kept(
+    args: &Args,
+    app: &App,
+    target: &Target,
+    current: &Selected,
+    date: LogicalDate,
+    events: &dyn EventSink,
+) -> Outcome<Option<Arc<Pipeline>>> {
+    let subject = &args.subject;
+    let something_else = subject.force || !subject.vars.is_empty();
+    if args.definition == Some(Definition::Current) || args.definition.is_none() && something_else {
+        return Ok(None);
+    }
+    let now = current.pipeline();
+    let last = unfinished(&target.services, &now.name, date).await?;
+    let last = match (last, args.definition) {
+        (Some(last), Some(Definition::Kept)) => last,
+        (Some(last), _) if was_interrupted(&last) => last,
+        (None, Some(Definition::Kept)) => {
+            let text = format!("no run of `{}` for {date} was left unfinished", now.name);
+            return Err(Failure::new(FailureKind::NotFound, text).with_hint(
+                "`recctl runs` lists them; without --definition the project's files count",
+            ));
+        }
+        _ => return Ok(None),
+    };
+    if last.definition.is_none() || last.definition == Some(now.definition.digest()) {
+        return Ok(None);
+    }
+    let definition = of_run(&target.services, &last.id).await?;
+    let pipeline = app.kept_pipeline(definition, &subject.pipeline).await?;
+    let (id, how) = (&last.id, last.status.word());
+    events.emit(RunEvent::Noticed {
+        message: format!(
+            "run {id} was {how}: this one goes on with its definition, which is not the project's now (`--definition current` takes that)"
+        ),
+    });
+    Ok(Some(pipeline))
 }
 
 async fn plan_of(args: &Args, subject: &Subject) -> Outcome<Plan> {
@@ -120,7 +185,7 @@ async fn attempt(
     events: &Arc<dyn EventSink>,
     run: &mut Option<RunId>,
 ) -> Outcome<(Status, Option<Failure>)> {
-    let subject = stop.unless_asked(find(args, app)).await?;
+    let subject = stop.unless_asked(find(args, app, events.as_ref())).await?;
     // It ends by itself when asked to, and removes the day that it was at.
     first_sample(app, &subject, events, &stop.asked()).await?;
     let plan = stop.unless_asked(plan_of(args, &subject)).await?;

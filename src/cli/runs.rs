@@ -4,6 +4,7 @@ use clap::Subcommand;
 
 use super::Ended;
 use crate::app::{App, Opening};
+use crate::engine::orphans::judged;
 use crate::report::Table;
 use crate::report::number::{bytes, count, counted, duration};
 use crate::run::failure::{Failure, FailureKind};
@@ -40,7 +41,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         None => {
             let mut table =
                 Table::new(["run", "pipeline", "date", "status", "started", "time"]).right(&[5]);
-            for run in state.runs(args.limit).await? {
+            for run in judged(&target.services, state.runs(args.limit).await?).await? {
                 table.push([
                     run.id.to_string(),
                     run.pipeline.to_string(),
@@ -64,7 +65,10 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
                 Failure::new(FailureKind::NotFound, format!("no run `{run}`"))
                     .with_hint("`recctl runs` lists them")
             })?;
-            show(&found, state.steps(&found.id).await?);
+            let steps = state.steps(&found.id).await?;
+            for found in judged(&target.services, vec![found]).await? {
+                show(&found, &steps);
+            }
         }
     }
     Ok(0)
@@ -78,7 +82,7 @@ fn time_of(run: &RunRecord) -> String {
     })
 }
 
-fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
+fn show(run: &RunRecord, steps: &[crate::run::record::StepRecord]) {
     let mut lines = vec![
         format!("run       {}", run.id),
         format!("pipeline  {} for {}", run.pipeline, run.date),
@@ -142,7 +146,7 @@ fn show(run: &RunRecord, steps: Vec<crate::run::record::StepRecord>) {
         };
         table.push([
             step.step.to_string(),
-            step.action,
+            step.action.clone(),
             step.partition.to_string(),
             step.status.word().to_owned(),
             count(step.report.rows_in),

@@ -9,8 +9,10 @@ mod fence;
 pub mod gc;
 mod lease;
 pub mod ledger;
+pub mod mark;
 pub mod orphans;
 mod perform;
+pub mod resume;
 pub mod rollback;
 mod states;
 

@@ -1,5 +1,7 @@
 //! Runs that died: what is under way in the state while nobody holds its lease.
 
+use std::collections::BTreeSet;
+
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
@@ -7,6 +9,7 @@ use crate::pipeline::step::StepKind;
 use crate::run::failure::Outcome;
 use crate::run::record::{RunRecord, Status};
 use crate::steps::context::Services;
+use crate::steps::{job_head, search_head};
 
 /// Of the last runs so many are looked through.
 const RUNS: usize = 100;
@@ -80,6 +83,7 @@ pub(super) async fn left_by(
     if dead.is_empty() {
         return left;
     }
+    left.extend(jobs_of(services, pipeline, dead).await);
     for step in pipeline.all_steps() {
         let StepKind::Load(load) = &step.kind else { continue };
         let table = load.table.as_str();
@@ -93,4 +97,42 @@ pub(super) async fn left_by(
         }));
     }
     left
+}
+
+/// Jobs that go on under the names that dead runs gave them.
+async fn jobs_of(services: &Services, pipeline: &Pipeline, dead: &[RunRecord]) -> Vec<String> {
+    if !services.trainer.outlives_the_run() {
+        return Vec::new();
+    }
+    let (mut jobs, mut searches) = (BTreeSet::new(), BTreeSet::new());
+    for run in dead {
+        for step in pipeline.all_steps() {
+            match &step.kind {
+                StepKind::Sql(_) | StepKind::Load(_) => {}
+                StepKind::Train(_) | StepKind::Select(_) | StepKind::Score(_) => {
+                    jobs.insert(job_head(&step.name, run.date, ""));
+                }
+                StepKind::Tune(_) => {
+                    jobs.insert(job_head(&step.name, run.date, ""));
+                    searches.insert(search_head(&step.name, run.date));
+                }
+            }
+        }
+    }
+    let (jobs, searches): (Vec<_>, Vec<_>) =
+        (jobs.into_iter().collect(), searches.into_iter().collect());
+    match services.trainer.under_way(&jobs, &searches).await {
+        Ok(found) => found
+            .into_iter()
+            .map(|job| {
+                let (name, stop) = (job.name, job.stop);
+                format!("job `{name}` goes on: the same work finds it, and `{stop}` stops it")
+            })
+            .collect(),
+        // Only told: what cannot be listed stops nothing.
+        Err(failure) => {
+            tracing::warn!(%failure, "cannot tell which jobs of runs that died go on");
+            Vec::new()
+        }
+    }
 }

@@ -100,7 +100,7 @@ pub(super) fn has_inputs(
 }
 
 /// The partition of a step's own table for a date.
-pub(super) fn own_partition(step: &Step, date: LogicalDate) -> Partition {
+pub fn own_partition(step: &Step, date: LogicalDate) -> Partition {
     match &step.kind {
         StepKind::Sql(sql) if !sql.partitioned => Partition::Whole,
         _ => Partition::Day(date),
@@ -113,7 +113,7 @@ fn is_partitioned(pipeline: &Pipeline, table: &Name) -> bool {
         .is_some_and(|step| matches!(&step.kind, StepKind::Sql(sql) if sql.partitioned))
 }
 
-fn table_partition(pipeline: &Pipeline, table: &Name, at: Partition) -> Partition {
+pub(super) fn table_partition(pipeline: &Pipeline, table: &Name, at: Partition) -> Partition {
     if is_partitioned(pipeline, table) { at } else { Partition::Whole }
 }
 

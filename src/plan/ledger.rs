@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, Utc};
 use serde::Serialize;
 
-use super::{Action, ActionKind, Facts, Verdict, draft, refuse_empty};
+use super::{Action, ActionKind, Facts, Verdict, draft};
+use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
@@ -104,7 +105,9 @@ pub struct Ledger {
     pub pipeline: Name,
     /// The days.
     pub dates: Vec<LogicalDate>,
-    /// Steps in the order of the pipeline. Tables without days have the one partition `all`.
+    /// The steps, in the order of the pipeline.
+    pub steps: Vec<Name>,
+    /// How they stand. Tables without days have the one partition `all`.
     pub entries: BTreeMap<(Name, Partition), Entry>,
 }
 
@@ -113,6 +116,30 @@ impl Ledger {
     pub fn get(&self, step: &Name, date: LogicalDate) -> Option<&Entry> {
         let of = |partition| self.entries.get(&(step.clone(), partition));
         of(Partition::Day(date)).or_else(|| of(Partition::Whole))
+    }
+
+    /// The same of some steps.
+    #[must_use]
+    pub fn of_steps(mut self, steps: &BTreeSet<Name>) -> Self {
+        self.steps.retain(|step| steps.contains(step));
+        self.entries.retain(|(step, _), _| steps.contains(step));
+        self
+    }
+
+    /// The same from a day on.
+    #[must_use]
+    pub fn since(mut self, first: LogicalDate) -> Self {
+        self.dates.retain(|date| *date >= first);
+        self.entries.retain(|(_, partition), _| partition.date().is_none_or(|day| day >= first));
+        self
+    }
+
+    /// The first day of which something is known: that something was made, tried or marked.
+    pub fn first_known(&self) -> Option<LogicalDate> {
+        let known = self.entries.iter().filter(|(_, entry)| {
+            entry.made.is_some() || entry.attempt.is_some() || entry.mark.is_some()
+        });
+        known.filter_map(|((_, partition), _)| partition.date()).min()
     }
 
     /// Steps and partitions in any of these states.
@@ -134,8 +161,7 @@ pub fn ledger(
     for (at, date) in dates.iter().enumerate() {
         let is_last = at + 1 == dates.len();
         let plan = draft(pipeline, *date, facts)?;
-        let no_input = refuse_empty(pipeline, *date, &Demand::of(pipeline, *date), facts).err();
-        let judge = Judge { facts, attempts, no_input: no_input.as_ref() };
+        let judge = Judge { facts, attempts, no_input: empty_source(pipeline, *date, facts) };
         let own = |action: &&Action| {
             action.kind != ActionKind::Publish
                 && (action.partition == Partition::Day(*date)
@@ -154,14 +180,25 @@ pub fn ledger(
             }
         }
     }
-    Ok(Ledger { pipeline: pipeline.name.clone(), dates: dates.to_vec(), entries })
+    let steps = pipeline.steps.iter().map(|step| step.name.clone()).collect();
+    Ok(Ledger { pipeline: pipeline.name.clone(), dates: dates.to_vec(), steps, entries })
+}
+
+/// The first source without files for a date that a run for that date asks for.
+fn empty_source(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Option<Name> {
+    let demand = Demand::of(pipeline, date);
+    let is_own = |partition: Partition| partition.date().is_none_or(|day| day == date);
+    let empty = |(source, partition): &&(Name, Partition)| {
+        is_own(*partition) && !facts.has_files(source, *partition)
+    };
+    demand.sources.iter().find(empty).map(|(source, _)| source.clone())
 }
 
 struct Judge<'a> {
     facts: &'a Facts,
     attempts: &'a BTreeMap<(Name, Partition), AttemptFact>,
-    /// Why the day cannot be run at all.
-    no_input: Option<&'a Failure>,
+    /// The source for want of whose files the day cannot be run at all.
+    no_input: Option<Name>,
 }
 
 impl Judge<'_> {
@@ -184,6 +221,9 @@ impl Judge<'_> {
                     entry.state = LedgerState::Stale;
                     let changed = action.fingerprint.differences(&row.fingerprint);
                     entry.changed = changed.into_iter().map(str::to_owned).collect();
+                    if entry.changed.len() > 1 && reason.starts_with("changed: ") {
+                        entry.reason = format!("changed: {}", entry.changed.join(", "));
+                    }
                 } else if row.is_none() {
                     entry.reason = self.why_missing(&key);
                 }
@@ -223,8 +263,8 @@ impl Judge<'_> {
         if let Some(mark) = self.facts.unmade.get(key).and_then(|row| row.mark.as_ref()) {
             return format!("marked as missing by {}: {}", mark.by, mark.reason);
         }
-        match self.no_input {
-            Some(failure) => failure.message.clone(),
+        match &self.no_input {
+            Some(source) => format!("`{source}` has no files"),
             None => "never made".to_owned(),
         }
     }
@@ -272,4 +312,14 @@ fn made_by(row: &LedgerRow) -> MadeBy {
         fingerprint: row.visible_digest(),
         done: row.done,
     }
+}
+
+/// What each step would be made from by the run for a date, as the facts are.
+pub fn fingerprints_now(
+    pipeline: &Pipeline,
+    date: LogicalDate,
+    facts: &Facts,
+) -> Outcome<BTreeMap<(Name, Partition), Fingerprint>> {
+    let actions = draft(pipeline, date, facts)?.actions.into_iter();
+    Ok(actions.map(|action| ((action.step, action.partition), action.fingerprint)).collect())
 }

@@ -18,6 +18,7 @@ pub mod preview;
 pub mod prices;
 mod rolled_back;
 mod unselected;
+pub mod why;
 
 use std::collections::{BTreeMap, BTreeSet};
 

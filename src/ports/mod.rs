@@ -22,7 +22,7 @@ pub use registry::{Approval, ModelEntry, ModelRegistry, ModelVersion};
 pub use serving::{GenerationEntry, RecommendedItem, ServedList, ServingItem, ServingStore};
 pub use state::{Holding, Lease, StateStore};
 pub use trainer::{
-    JobKind, JobRequest, JobState, JobStatus, Trainer, Trial, TuningRequest, TuningService,
-    TuningStatus,
+    JobKind, JobRequest, JobState, JobStatus, JobUnderWay, Trainer, Trial, TuningRequest,
+    TuningService, TuningStatus,
 };
 pub use warehouse::{LoadBatch, LoadOutcome, TableLoad, Warehouse};

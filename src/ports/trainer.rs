@@ -107,6 +107,15 @@ pub enum JobState {
     Stopped,
 }
 
+/// A job or search that goes on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobUnderWay {
+    /// Its name.
+    pub name: String,
+    /// The command that stops it.
+    pub stop: String,
+}
+
 /// Runs jobs.
 #[async_trait]
 pub trait Trainer: Send + Sync {
@@ -127,6 +136,15 @@ pub trait Trainer: Send + Sync {
     /// Asks a job to stop. A job that ended already stays as it is. Errors: `NotFound`,
     /// `Conflict` if the job belongs to another process that cannot be told to stop it.
     async fn cancel(&self, name: &str) -> Outcome<()>;
+
+    /// Jobs whose names begin with one of `jobs`, and searches whose names begin with one of
+    /// `searches`, that are under way, whoever started them. Nothing is changed. Where jobs end with
+    /// the process that started them there are none.
+    ///
+    /// Errors: `Denied` if listing is not allowed.
+    async fn under_way(&self, _jobs: &[String], _searches: &[String]) -> Outcome<Vec<JobUnderWay>> {
+        Ok(Vec::new())
+    }
 
     /// Whether jobs go on when this process ends.
     fn outlives_the_run(&self) -> bool {

@@ -10,6 +10,7 @@ pub mod emf;
 pub mod findings;
 pub mod history;
 pub mod json;
+pub mod ledger;
 pub mod level;
 pub mod lineage;
 pub mod log;

@@ -426,13 +426,15 @@ pub enum Input {
     },
 }
 
-/// What a person said of a row of the ledger. When is in the row, and in which run.
+/// What a person said of a row of the ledger. In which run is in the row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mark {
     /// What it was set to.
     pub set: MarkedAs,
     /// Who did, as `user@machine`.
     pub by: String,
+    /// When.
+    pub at: DateTime<Utc>,
     /// Why.
     pub reason: String,
     /// The generation that was visible then and is taken for what was made.

@@ -2,7 +2,7 @@
 
 use crate::sandbox::Sandbox;
 
-const COMMANDS: [&[&str]; 28] = [
+const COMMANDS: [&[&str]; 31] = [
     &[],
     &["run"],
     &["plan"],
@@ -14,6 +14,9 @@ const COMMANDS: [&[&str]; 28] = [
     &["gc"],
     &["runs"],
     &["runs", "show"],
+    &["ledger"],
+    &["ledger", "mark"],
+    &["why"],
     &["tables"],
     &["query"],
     &["quarantine"],

@@ -124,7 +124,7 @@ fn a_small_target_needs_little_and_says_what_is_not_known() {
 }
 
 /// Actions that AWS gives no resource to.
-const WITHOUT_RESOURCES: [&str; 14] = [
+const WITHOUT_RESOURCES: [&str; 17] = [
     "cloudwatch:PutMetricData",
     "ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterfacePermission",
@@ -139,6 +139,9 @@ const WITHOUT_RESOURCES: [&str; 14] = [
     "redshift-data:DescribeStatement",
     "redshift-data:GetStatementResult",
     "redshift-data:ListStatements",
+    "sagemaker:ListHyperParameterTuningJobs",
+    "sagemaker:ListProcessingJobs",
+    "sagemaker:ListTrainingJobs",
 ];
 
 #[test]

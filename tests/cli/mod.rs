@@ -4,6 +4,7 @@ mod container;
 mod exit_codes;
 mod help;
 pub mod iam;
+mod ledger;
 mod lineage;
 mod plan;
 mod schema;

@@ -67,6 +67,7 @@ pub fn ledger_row(step: &str, date: &str, run: &str) -> LedgerRow {
         mark: Some(Mark {
             set: MarkedAs::Done,
             by: "kim@here".to_owned(),
+            at: at(0),
             reason: "made elsewhere".to_owned(),
             generation: None,
         }),

@@ -153,6 +153,13 @@ async fn is_stopped(target: &dyn TrainerTarget, trainer: &dyn Trainer) {
         let waited = trainer.wait("hang", Duration::from_millis(1)).await.unwrap();
         assert_eq!(waited.state, JobState::InProgress);
         assert_eq!(trainer.wait("hang", Duration::ZERO).await.unwrap().state, JobState::InProgress);
+        // Whoever asks finds it by the beginning of its name, where it goes on without this process.
+        let heads = |head: &str| [head.to_owned()];
+        let found = trainer.under_way(&heads("ha"), &[]).await.unwrap();
+        // A later attempt has a name of its own that begins so.
+        assert!(found.iter().all(|job| job.name.starts_with("hang")), "{found:?}");
+        assert_eq!(found.len(), usize::from(trainer.outlives_the_run()), "{found:?}");
+        assert_eq!(trainer.under_way(&heads("ang"), &heads("ha")).await, Ok(Vec::new()));
         // Metrics are seen as they come.
         while trainer.status("hang").await.unwrap().metrics != metric(0.75) {
             tokio::task::yield_now().await;

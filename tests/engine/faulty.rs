@@ -187,6 +187,9 @@ impl Trainer for Faulty<dyn Trainer> {
     async fn cancel(&self, name: &str) -> Outcome<()> {
         self.1.pass("trainer.cancel", self.0.cancel(name)).await
     }
+    async fn under_way(&self, jobs: &[String], searches: &[String]) -> Outcome<Vec<JobUnderWay>> {
+        self.1.pass("trainer.under_way", self.0.under_way(jobs, searches)).await
+    }
     fn outlives_the_run(&self) -> bool {
         self.0.outlives_the_run()
     }

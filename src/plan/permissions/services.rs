@@ -198,6 +198,20 @@ pub(super) fn jobs(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget, pla
         vec![],
     );
     let has_jobs = !uses.jobs.is_empty();
+    if has_jobs {
+        // Lists know no resources.
+        grants.add(
+            "SageMakerJobs",
+            "jobs that a run left when it died are found",
+            &[
+                "sagemaker:ListHyperParameterTuningJobs",
+                "sagemaker:ListProcessingJobs",
+                "sagemaker:ListTrainingJobs",
+            ],
+            vec!["*".to_owned()],
+            vec![],
+        );
+    }
     if let Some(registry) = trainer.registry.as_ref().filter(|_| has_jobs) {
         let mut groups_and_versions = Vec::new();
         for (pipeline, step) in &uses.selections {

@@ -6,6 +6,7 @@
 
 mod create;
 mod lake;
+mod listing;
 mod logs;
 mod names;
 mod seen;
@@ -30,7 +31,7 @@ use super::error::{code, failure};
 use super::sagemaker::found;
 use super::session::AwsSession;
 use crate::pipeline::target::SageMakerOptions;
-use crate::ports::{JobKind, JobRequest, JobState, JobStatus, Trainer, TuningService};
+use crate::ports::{JobKind, JobRequest, JobState, JobStatus, JobUnderWay, Trainer, TuningService};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// How often a job is looked at. Jobs take minutes, and looks count against a rate of the account.
@@ -436,6 +437,10 @@ impl Trainer for SageMakerTrainer {
     async fn cancel(&self, name: &str) -> Outcome<()> {
         let seen = self.find(name).await?;
         if seen.is_over() { Ok(()) } else { self.stop(&seen).await }
+    }
+
+    async fn under_way(&self, jobs: &[String], searches: &[String]) -> Outcome<Vec<JobUnderWay>> {
+        self.list_under_way(jobs, searches).await
     }
 
     fn outlives_the_run(&self) -> bool {
