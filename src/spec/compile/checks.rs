@@ -71,10 +71,10 @@ impl Compiler<'_> {
         for Ruled { rule, text, start, end, share } in rules {
             let (line, column, length) = place.of(start, end);
             if let CheckRule::References { table, .. } = &rule
-                && !self
+                && self
                     .steps
                     .get(table.as_str())
-                    .is_some_and(|known| known.spec.is_none_or(|step| step.sql.is_some()))
+                    .is_none_or(|known| known.spec.is_some_and(|step| step.sql.is_none()))
             {
                 let tables: Vec<&str> = self.steps.keys().copied().collect();
                 let message = format!("`{table}` is no table that a query of the pipeline makes");
