@@ -393,7 +393,8 @@ async fn number(context: &SessionContext, query: &str, doing: &str) -> Outcome<u
 pub fn question(statement: &Statement, day: LogicalDate, columns: usize) -> String {
     let end = day.interval().end.format("TIMESTAMP '%Y-%m-%dT%H:%M:%S'").to_string();
     let mut parts = vec![format!("{} AS holds", statement.holds)];
-    parts.extend(statement.observed.iter().map(|it| format!("CAST({it} AS VARCHAR)")));
+    let observed = statement.observed.iter().enumerate();
+    parts.extend(observed.map(|(at, it)| format!("CAST({it} AS VARCHAR) AS observed_{at}")));
     let query = format!("SELECT {}", parts.join(", "));
     query.replace(INTERVAL_END, &end).replace(COLUMNS, &columns.to_string())
 }
