@@ -1,5 +1,6 @@
 //! Files as written, with the place of every value, and their compilation to a valid pipeline.
 
+mod check;
 pub mod compile;
 pub mod dqdl;
 mod job;

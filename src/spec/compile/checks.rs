@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::super::check::{
+    CheckSeveritySpec, CheckSpec, ChecksSpec, DistributionSpec, OnFailSpec, RangeSpec,
+    ReferencesSpec, StatisticSpec,
+};
 use super::super::dqdl::{self, Fault, Ruled};
 use super::super::job::parse_time;
-use super::super::project::{
-    CheckSeveritySpec, CheckSpec, ChecksSpec, DistributionSpec, OnFailSpec, RangeSpec,
-    ReferencesSpec, StatisticSpec, StepSpec,
-};
+use super::super::project::StepSpec;
 use super::super::schema::CHECK_RULES;
 use super::super::yaml::{Scalar, Spanned, one_of};
 use super::pipeline::Compiler;
