@@ -69,6 +69,7 @@
 //! nothing is loaded into for 30 days serves nothing. The pointer says when (`items_expire`), for an
 //! alarm. Whoever loads less than weekly should stay with `delete`.
 
+mod failure;
 mod generation;
 mod item;
 mod limiter;
@@ -84,9 +85,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
-use aws_smithy_types::error::operation::BuildError;
 use chrono::{DateTime, Utc};
 
+use self::failure::{contended, not_begun, of_code, sealed};
 use self::generation::fence_of;
 use self::item::{decode, encode};
 use self::meta::{
@@ -572,41 +573,4 @@ impl ServingStore for DynamoDbServingStore {
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// What the codes of DynamoDB mean that are not the same everywhere.
-/// <https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Programming.Errors.html>
-fn of_code(code: &str) -> Option<FailureKind> {
-    Some(match code {
-        "ResourceNotFoundException" => FailureKind::NotFound,
-        "ResourceInUseException" => FailureKind::Conflict,
-        "ReplicatedWriteConflictException"
-        | "TransactionConflictException"
-        | "TransactionInProgressException" => FailureKind::Transient,
-        "ItemCollectionSizeLimitExceededException" => FailureKind::Usage,
-        _ => return None,
-    })
-}
-
-/// A part of a request; that one is missing is a defect.
-fn built<T>(part: Result<T, BuildError>) -> Outcome<T> {
-    part.map_err(|error| {
-        Failure::new(FailureKind::Internal, format!("cannot make a request: {error}"))
-    })
-}
-
-fn not_begun(table: &str, generation: &str) -> Failure {
-    let message = format!("generation `{generation}` of `{table}` was not begun");
-    Failure::new(FailureKind::NotFound, message)
-}
-
-fn sealed(table: &str, generation: &str) -> Failure {
-    let message = format!("generation `{generation}` of `{table}` is sealed already");
-    Failure::new(FailureKind::Conflict, message)
-}
-
-fn contended(table: &str, generation: &str) -> Failure {
-    let message =
-        format!("others change generation `{generation}` or the pointer of `{table}` all the time");
-    Failure::new(FailureKind::Conflict, message)
 }

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use super::failure::{not_begun, sealed};
 use super::meta::{
     About, Meta, Metas, Pointer, State, fence_key, generation_key, n, pointer_key, s,
 };
 use super::request::{Change, Done};
 use super::table::ServedTable;
 use super::tally::Tally;
-use super::{DynamoDbServingStore, ENTRY_OUTLIVES_SECONDS, locked, not_begun, sealed};
+use super::{DynamoDbServingStore, ENTRY_OUTLIVES_SECONDS, locked};
 use crate::pipeline::target::Removal;
 use crate::ports::{Lease, ServingItem};
 use crate::run::failure::{Failure, FailureKind, Outcome};

@@ -9,11 +9,11 @@ use aws_sdk_dynamodb::types::{
     TransactWriteItem, Update,
 };
 
+use super::failure::{built, of_code};
 use super::item::{Attributes, PK, SK, decode};
 use super::meta::{Metas, RESERVED, key, s};
 use super::table::ServedTable;
 use super::writer::{PATIENCE, given_up};
-use super::{built, of_code};
 use crate::adapters::aws::error::failure;
 use crate::ports::ServingItem;
 use crate::run::failure::{Failure, FailureKind, Outcome};

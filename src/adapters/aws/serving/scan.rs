@@ -7,9 +7,9 @@ use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnConsumedCapacity, Select};
 use futures::future::try_join_all;
 
+use super::failure::of_code;
 use super::item::Attributes;
 use super::meta::{RESERVED, s};
-use super::of_code;
 use super::request::{key_of, names};
 use super::table::ServedTable;
 use super::writer::{PATIENCE, Write, given_up, lock, write_all};

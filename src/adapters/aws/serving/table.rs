@@ -10,9 +10,9 @@ use aws_sdk_dynamodb::types::{
     TableDescription, TableStatus, Tag, TimeToLiveSpecification, TimeToLiveStatus,
 };
 
+use super::failure::{built, of_code};
 use super::item::{EXPIRES, PK, SK};
 use super::limiter::Limiter;
-use super::{built, of_code};
 use crate::adapters::aws::error::{code, failure};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 

@@ -12,9 +12,9 @@ use aws_sdk_dynamodb::types::{
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 
+use super::failure::{built, of_code};
 use super::item::{Attributes, Encoded, PK, SK, write_units};
 use super::limiter::Limiter;
-use super::{built, of_code};
 use crate::adapters::aws::error::failure;
 use crate::ports::limits::dynamodb::BATCH_ITEMS;
 use crate::run::failure::{Failure, FailureKind, Outcome};
