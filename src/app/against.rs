@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::project::validated_as_kept;
 use super::{App, Target};
 use crate::adapters::local::GitRevision;
 use crate::pipeline::definition::Definition;
@@ -13,7 +14,6 @@ use crate::query::analysis::{self, Analysis, keeps_columns};
 use crate::run::failure::{Failure, FailureKind, Outcome, Problem};
 use crate::run::record::RunId;
 use crate::spec::compile::{Inputs, compile};
-use crate::validate::validate;
 
 /// Whether a text is the id of a run: pipeline, day, time and four digits.
 pub fn is_run(text: &str) -> bool {
@@ -130,16 +130,7 @@ impl App {
 
 /// Compiles a project as it was.
 async fn earlier_definition(said: String, definition: Definition, name: &Name) -> Earlier {
-    let read = |path: &str| {
-        definition.files.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
-    };
-    let compiled = compile(&Inputs {
-        read: &read,
-        list: &|_| Vec::new(),
-        analyze: &analysis::parse,
-        given: &definition.given,
-    });
-    let mut report = validate(compiled).await;
+    let mut report = validated_as_kept(&definition).await;
     Earlier {
         said,
         errors: report.problems.iter().filter(|problem| Problem::is_error(problem)).count(),

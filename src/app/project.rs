@@ -108,16 +108,7 @@ impl App {
         definition: Definition,
         name: &str,
     ) -> Outcome<Arc<Pipeline>> {
-        let read = |path: &str| {
-            definition.files.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
-        };
-        let compiled = compile(&Inputs {
-            read: &read,
-            list: &|_| Vec::new(),
-            analyze: &analysis::parse,
-            given: &definition.given,
-        });
-        let report = validate(compiled).await;
+        let report = validated_as_kept(&definition).await;
         if let Some(problem) = report.errors().next() {
             let text = format!("the kept definition is not valid any more: {}", problem.message);
             return Err(Failure::new(FailureKind::Usage, text).with_hint(
@@ -153,6 +144,20 @@ impl App {
         }
         Ok(report)
     }
+}
+
+/// Judges a project as it was kept, with nothing but the files that its definition holds.
+pub(super) async fn validated_as_kept(definition: &Definition) -> Report {
+    let read = |path: &str| {
+        definition.files.get(path).cloned().ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    };
+    let compiled = compile(&Inputs {
+        read: &read,
+        list: &|_| Vec::new(),
+        analyze: &analysis::parse,
+        given: &definition.given,
+    });
+    validate(compiled).await
 }
 
 /// Files below a folder of the project, by path relative to the project, in order. What cannot be
