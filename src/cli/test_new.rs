@@ -10,7 +10,7 @@ use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
 use crate::pipeline::nearest::nearest;
 use crate::pipeline::schema::PII;
-use crate::pipeline::step::{Read, SqlStep, StepKind};
+use crate::pipeline::step::{Read, StepKind};
 use crate::run::failure::{Failure, FailureKind, Outcome, io_failure};
 use crate::run::testing::Verdict;
 use crate::spec::compile::compile_tests;
@@ -58,7 +58,8 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let report = app.project_checked(&BTreeMap::new()).await?;
     let pipelines = typed(&report);
     let (typed, several) = find(&args, &pipelines)?;
-    let Some((table, sql)) = sql_of(typed, &args.table) else {
+    let step = typed.pipeline.step(&args.table);
+    let Some((table, sql)) = step.and_then(|step| Some((&step.name, step.sql()?))) else {
         let message = format!("`{}` is not made by a query", args.table);
         return Err(Failure::new(FailureKind::Usage, message));
     };
@@ -181,18 +182,6 @@ fn find<'a>(
                 None => format!("expected one of `{}`", known.join("`, `")),
             }))
         }
-    }
-}
-
-fn sql_of<'a>(typed: &'a Typed, table: &str) -> Option<(&'a Name, &'a SqlStep)> {
-    let step = typed.pipeline.step(table)?;
-    match &step.kind {
-        StepKind::Sql(sql) => Some((&step.name, sql)),
-        StepKind::Train(_)
-        | StepKind::Tune(_)
-        | StepKind::Select(_)
-        | StepKind::Score(_)
-        | StepKind::Load(_) => None,
     }
 }
 

@@ -42,6 +42,18 @@ impl Step {
             StepKind::Select(_) | StepKind::Score(_) | StepKind::Load(_) => None,
         }
     }
+
+    /// The query, if the step makes a table by one.
+    pub fn sql(&self) -> Option<&SqlStep> {
+        match &self.kind {
+            StepKind::Sql(sql) => Some(sql),
+            StepKind::Train(_)
+            | StepKind::Tune(_)
+            | StepKind::Select(_)
+            | StepKind::Score(_)
+            | StepKind::Load(_) => None,
+        }
+    }
 }
 
 /// The words for the kinds of steps.

@@ -13,7 +13,7 @@ use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::nearest::nearest;
-use crate::pipeline::step::{SqlStep, StepKind};
+use crate::pipeline::step::Step;
 use crate::plan::{Action, ActionKind, Plan, plan};
 use crate::report::Table;
 use crate::report::number::{count, counted};
@@ -152,14 +152,15 @@ async fn planned(args: &Args, app: &App) -> Outcome<Replay> {
     let pipelines = &report.project.pipelines;
     let wanted =
         |name: &&Name| args.pipeline.as_ref().is_none_or(|wanted| *wanted == name.as_str());
-    let having =
-        pipelines.iter().filter(|(name, it)| wanted(name) && sql(it, &args.step).is_some());
+    let having = pipelines
+        .iter()
+        .filter(|(name, it)| wanted(name) && it.step(&args.step).and_then(Step::sql).is_some());
     let having: Vec<(&Name, &Pipeline)> = having.collect();
     let pipeline = match having.as_slice() {
         [(_, pipeline)] => *pipeline,
         [] => {
             let steps = pipelines.values().flat_map(|pipeline| &pipeline.steps);
-            let known = steps.filter(|step| matches!(step.kind, StepKind::Sql(_)));
+            let known = steps.filter(|step| step.sql().is_some());
             let known: Vec<&str> = known.map(|step| step.name.as_str()).collect();
             let message = format!("`{}` is not made by a query", args.step);
             let failure = Failure::new(FailureKind::Usage, message);
@@ -174,9 +175,10 @@ async fn planned(args: &Args, app: &App) -> Outcome<Replay> {
             return Err(Failure::new(FailureKind::Usage, message).with_hint(hint));
         }
     };
-    let (step, own) = sql(pipeline, &args.step)
+    let step = pipeline.step(&args.step);
+    let (step, own) = step
+        .and_then(|step| Some((step.name.clone(), step.sql()?)))
         .ok_or_else(|| Failure::new(FailureKind::Internal, format!("`{}` went away", args.step)))?;
-    let step = step.clone();
     let partition = if own.partitioned { Partition::Day(args.date) } else { Partition::Whole };
     let steps = made_from(pipeline, &step);
     let pipeline = Arc::new(
@@ -195,25 +197,13 @@ async fn planned(args: &Args, app: &App) -> Outcome<Replay> {
     Ok(Replay { target, pipeline, plan, step, partition, before })
 }
 
-fn sql<'a>(pipeline: &'a Pipeline, name: &str) -> Option<(&'a Name, &'a SqlStep)> {
-    let step = pipeline.step(name)?;
-    match &step.kind {
-        StepKind::Sql(sql) => Some((&step.name, sql)),
-        StepKind::Train(_)
-        | StepKind::Tune(_)
-        | StepKind::Select(_)
-        | StepKind::Score(_)
-        | StepKind::Load(_) => None,
-    }
-}
-
 /// A table and all tables that are made from it.
 fn made_from(pipeline: &Pipeline, step: &Name) -> BTreeSet<Name> {
     let mut names = BTreeSet::from([step.clone()]);
     // Each step stands after what it needs.
     for other in &pipeline.steps {
         let needs = other.needs().into_iter().any(|need| names.contains(need));
-        if needs && matches!(other.kind, StepKind::Sql(_)) {
+        if needs && other.sql().is_some() {
             names.insert(other.name.clone());
         }
     }
