@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::format::Format;
 use super::selection::SelectionArgs;
 use super::signals::Stop;
 use super::stdout::paint;
@@ -84,7 +85,7 @@ pub struct Args {
     prices: Option<PathBuf>,
     /// How the plan is shown; json goes to standard output
     #[arg(long, value_enum, default_value = "human")]
-    format: plan::Format,
+    format: Format,
 }
 
 /// Which days.
@@ -143,15 +144,15 @@ async fn attempt(args: &Args, app: &App, teller: &Teller, stop: &Stop) -> Ended 
     };
     let backfill = &prepared.backfill;
     match args.format {
-        plan::Format::Json => {
+        Format::Json => {
             let object = json::object(backfill, &about);
             super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
         }
         // A plan that was asked for is data; one that is shown before it is carried out is talk.
-        plan::Format::Human if args.dry_run => {
+        Format::Human if args.dry_run => {
             super::print(&lines(backfill, &about, paint(app)).join("\n"));
         }
-        plan::Format::Human => {
+        Format::Human => {
             teller.say(Level::Info, &lines(backfill, &about, Paint::new(app.colour)));
         }
     }

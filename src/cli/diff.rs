@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::format::Format;
 use super::{Ended, error, stdout};
 use crate::app::{App, Opening};
 use crate::pipeline::interval::LogicalDate;
@@ -57,15 +58,6 @@ pub struct Args {
     /// End with 3 if anything differs
     #[arg(long)]
     fail: bool,
-}
-
-/// How a comparison is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people
-    Human,
-    /// One JSON object
-    Json,
 }
 
 /// Which partitions of a table make a side.

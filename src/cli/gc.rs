@@ -6,6 +6,7 @@ use chrono::TimeDelta;
 use serde_json::json;
 
 use super::Ended;
+use super::format::Format;
 use crate::app::{App, Opening};
 use crate::engine::gc::{Candidate, Keep, Kind, Places, collect, survey};
 use crate::report::Table;
@@ -37,16 +38,8 @@ pub struct Args {
     #[arg(long, value_name = "HOURS", default_value_t = 24, value_parser = clap::value_parser!(u16).range(0..=8_760))]
     grace: u16,
     /// How to print
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "human")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
 }
 
 /// The version of the JSON.
@@ -87,7 +80,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         events.emit(RunEvent::Noticed { message });
     }
     super::print(&match args.format {
-        Format::Text => text(&all, args.dry_run),
+        Format::Human => text(&all, args.dry_run),
         Format::Json => json(&all, &spared, args.dry_run),
     });
     Ok(0)

@@ -40,7 +40,7 @@ pub struct Args {
     depth: Option<u16>,
 
     /// How it is shown; a page always holds the whole project
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "human")]
     format: Format,
 
     /// Write to a file instead of standard output
@@ -52,7 +52,8 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// An indented tree
-    Text,
+    #[value(alias = "text")]
+    Human,
     /// One JSON object, described in docs/lineage.md
     Json,
     /// A Mermaid flowchart: of columns if one is named, of whole tables otherwise
@@ -81,7 +82,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     };
     let selected = || graph.select(asked, directions);
     let shown = match args.format {
-        Format::Text => text(&graph, asked, directions, paint(app, args.output.is_some())),
+        Format::Human => text(&graph, asked, directions, paint(app, args.output.is_some())),
         Format::Json => json(&graph, args.name.as_deref(), &selected()),
         Format::Mermaid => mermaid(&graph, asked, &selected()),
         Format::Html => html(&graph, asked),

@@ -5,6 +5,7 @@ mod completions;
 mod diff;
 mod doctor;
 mod error;
+mod format;
 mod gc;
 mod iam;
 mod init;

@@ -48,7 +48,7 @@ pub struct Args {
     #[arg(long, value_name = "NAME")]
     pipeline: Option<String>,
     /// How to print
-    #[arg(long, default_value = "table")]
+    #[arg(long, default_value = "human")]
     format: Format,
     /// Set a variable of pipelines.yaml; may be given several times
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = super::plan::parse_var)]

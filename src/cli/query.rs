@@ -24,7 +24,7 @@ pub struct Args {
     /// The statement
     sql: String,
     /// How to print
-    #[arg(long, default_value = "table")]
+    #[arg(long, default_value = "human")]
     format: Format,
     /// Rows to print at most, as a table
     #[arg(long, short = 'n', default_value_t = 1_000)]
@@ -35,7 +35,8 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
     /// An aligned table.
-    Table,
+    #[value(alias = "table")]
+    Human,
     /// JSON lines.
     Json,
     /// Comma-separated values.
@@ -60,7 +61,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         match args.format {
             Format::Json => super::print(&as_json(&batch)?),
             Format::Csv => super::print(&as_csv(&batch, first)?),
-            Format::Table => {
+            Format::Human => {
                 let room = args.limit.saturating_sub(rows);
                 let shown = batch.slice(0, batch.num_rows().min(room));
                 for row in cells(&shown)? {
@@ -74,7 +75,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     if first && args.format == Format::Csv {
         super::print(&as_csv(&RecordBatch::new_empty(schema), true)?);
     }
-    if args.format == Format::Table {
+    if args.format == Format::Human {
         super::print(&table.lines().join("\n"));
         if rows > args.limit {
             super::print(&format!("… {} of {rows} rows; --limit shows more", args.limit));
@@ -102,7 +103,7 @@ pub(super) fn print_rows(
                 Ok(())
             })
         }
-        Format::Table => {
+        Format::Human => {
             let mut table = Table::new(schema.fields().iter().map(|field| field.name().clone()));
             for batch in batches {
                 cells(batch)?.into_iter().for_each(|row| table.push(row));

@@ -7,6 +7,7 @@ use datafusion::arrow::compute::cast;
 use datafusion::arrow::datatypes::DataType;
 
 use super::Ended;
+use super::format::Format;
 use crate::app::{App, Opening, open_tables};
 use crate::pipeline::step::{ItemNames, StepKind};
 use crate::ports::ServedList;
@@ -44,17 +45,8 @@ pub struct Args {
     #[arg(long, short = 'n', default_value_t = 10)]
     limit: usize,
     /// How to print
-    #[arg(long, default_value = "table")]
+    #[arg(long, default_value = "human")]
     format: Format,
-}
-
-/// How a list is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// An aligned table.
-    Table,
-    /// One JSON object.
-    Json,
 }
 
 pub(super) async fn run(args: Args, app: &App) -> Ended {

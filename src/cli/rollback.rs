@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use super::Ended;
+use super::format::Format;
 use crate::app::{App, Opening, Target};
 use crate::engine::rollback::{
     Generation, ServedRollback, TableRollback, TablesBack, flip_served, generations_of, roll_back,
@@ -50,16 +51,8 @@ pub struct Args {
     #[arg(long)]
     list: bool,
     /// How to print
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "human")]
     format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
 }
 
 /// The version of the JSON.
@@ -97,7 +90,7 @@ async fn table(args: &Args, app: &App, target: &Target) -> Ended {
     if args.list {
         let all = generations_of(services, &args.table, args.date).await?;
         super::print(&match args.format {
-            Format::Text => list(&all),
+            Format::Human => list(&all),
             Format::Json => list_json(&args.table, &all),
         });
         return Ok(0);
@@ -119,7 +112,7 @@ async fn table(args: &Args, app: &App, target: &Target) -> Ended {
     let find = async |name: &Name| app.pipeline(name.as_str(), &BTreeMap::new()).await;
     let done = roll_back(services, &wanted, find).await?;
     super::print(&match args.format {
-        Format::Text => told(&wanted, &done),
+        Format::Human => told(&wanted, &done),
         Format::Json => done_json(&wanted, &done),
     });
     Ok(0)
@@ -249,7 +242,7 @@ async fn served(args: &Args, target: &Target, generations: &[GenerationEntry]) -
     let chosen: Outcome<String> = flip_served(&target.services, &wanted, generations).await;
     let chosen = chosen?;
     super::print(&match args.format {
-        Format::Text => format!("`{}` serves generation {chosen} now", args.table),
+        Format::Human => format!("`{}` serves generation {chosen} now", args.table),
         Format::Json => {
             pretty(&json!({"version": VERSION, "table": args.table, "generation": chosen}))
         }

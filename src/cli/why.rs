@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::ledger::{Format, known, partition_of};
+use super::format::Format;
+use super::ledger::{known, partition_of};
 use super::plan::parse_var;
 use super::stdout::paint;
 use super::{Ended, print};
@@ -36,7 +37,7 @@ pub struct Args {
     #[arg(long = "var", value_name = "NAME=VALUE", value_parser = parse_var)]
     vars: Vec<(String, String)>,
     /// How it is shown
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }
 
@@ -56,7 +57,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let key = (&step, partition_of(found, date));
     let explained = why(&pipeline, date, key, &judged.facts, entry)?;
     match args.format {
-        Format::Text => print(&why_lines(&explained, paint(app)).join("\n")),
+        Format::Human => print(&why_lines(&explained, paint(app)).join("\n")),
         Format::Json => {
             let object = why_object(&explained, &app.settings.target);
             print(&serde_json::to_string_pretty(&object).unwrap_or_default());

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use clap::Subcommand;
 
 use super::Ended;
+use super::format::Format;
 use super::plan::parse_var;
 use super::selection::SelectionArgs;
 use super::stdout::{paint, width};
@@ -53,22 +54,13 @@ pub struct Args {
     #[command(flatten)]
     selection: SelectionArgs,
     /// How it is shown
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }
 
 #[derive(Debug, Subcommand)]
 enum What {
     Mark(mark::Args),
-}
-
-/// How something is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// For people
-    Text,
-    /// One JSON object, as docs/ledger.md describes it
-    Json,
 }
 
 /// Days that are shown where nobody says since when.
@@ -97,7 +89,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     }
     let target = &app.settings.target;
     match args.format {
-        Format::Text => super::print(&lines(&ledger, target, width(), paint(app)).join("\n")),
+        Format::Human => super::print(&lines(&ledger, target, width(), paint(app)).join("\n")),
         Format::Json => {
             let object = object(&ledger, target);
             super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());

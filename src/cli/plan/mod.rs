@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Ended;
+use super::format::Format;
 use super::selection::{Selected, SelectionArgs};
 use super::signals::end_at_once;
 use super::stdout::{paint, width};
@@ -92,15 +93,6 @@ pub struct Options {
 }
 
 const PLANNING: &str = "Planning";
-
-/// How a plan is shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    /// For people
-    Human,
-    /// One JSON object, as docs/plan.md describes it
-    Json,
-}
 
 impl Options {
     /// Whether all is as if nothing had been said.

@@ -34,7 +34,7 @@ pub struct Args {
     #[arg(long)]
     unmasked: bool,
     /// How to print
-    #[arg(long, value_enum, default_value = "text")]
+    #[arg(long, value_enum, default_value = "human")]
     format: Format,
 }
 
@@ -42,7 +42,8 @@ pub struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Format {
     /// Aligned tables
-    Text,
+    #[value(alias = "text")]
+    Human,
     /// One JSON object
     Json,
     /// Comma-separated rows
@@ -99,7 +100,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
             super::super::print(&serde_json::to_string_pretty(&value).unwrap_or_default());
         }
         Format::Csv => super::super::print(&csv(&rows)),
-        Format::Text => {
+        Format::Human => {
             if total == 0 {
                 super::super::print("no row is in quarantine");
                 return Ok(0);
