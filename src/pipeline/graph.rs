@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::definition::Definition;
+use super::interval::Partition;
 use super::name::Name;
 use super::retries::RetryPolicy;
 use super::schedule::{Deadline, Schedule};
@@ -21,6 +22,9 @@ pub struct Pipeline {
     /// Steps that a selection left out: they are not carried out, and what they have published is
     /// read as it is. In the order of `steps`.
     pub unselected: Vec<Step>,
+    /// Partitions of tables that a run makes besides what its own steps need: another run will read
+    /// them, and the tables of a partition become visible together.
+    pub foreseen: BTreeSet<(Name, Partition)>,
     /// The sources that its steps read, by name.
     pub sources: BTreeMap<Name, Source>,
     /// Values of the declared variables.

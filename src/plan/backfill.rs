@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
+use super::demand::Demand;
 use super::forecast::Wall;
 use super::preview::{Day, Known, Sum, one_day};
 use super::prices::Cost;
@@ -185,8 +186,9 @@ pub fn backfill(pipeline: &Pipeline, asked: Asked, facts: Facts, known: &Known<'
     }
     let tables = only_tables(&unserved);
     if let (Some(tables), true) = (tables, in_order.len() > 1) {
-        let tables = Arc::new(tables);
         for date in &in_order {
+            let foreseen = of_other_days(&unserved, *date, &judged.chosen);
+            let tables = Arc::new(Pipeline { foreseen, ..tables.clone() });
             outline.add(*date, Scope::Tables, &tables);
         }
     }
@@ -317,6 +319,18 @@ fn only_tables(pipeline: &Pipeline) -> Option<Pipeline> {
     }
     let is_part = !tables.is_empty() && tables.len() < pipeline.steps.len();
     is_part.then(|| without(pipeline, &|name, _| !tables.contains(name)))
+}
+
+/// What all of a day needs of days that have no run of their own: made with its tables, so that the
+/// tables of those days become visible together as well.
+fn of_other_days(
+    pipeline: &Pipeline,
+    date: LogicalDate,
+    chosen: &BTreeSet<LogicalDate>,
+) -> BTreeSet<(Name, Partition)> {
+    let mut tables = Demand::of(pipeline, date).tables;
+    tables.retain(|(_, partition)| partition.date().is_some_and(|day| !chosen.contains(&day)));
+    tables
 }
 
 /// Runs being put in order.

@@ -18,7 +18,7 @@ pub struct Demand {
 
 impl Demand {
     /// What a run for `date` needs: each step for that day, tables for the days that are looked back
-    /// at too, and for each of those what it reads.
+    /// at too, what other runs will read, and for each of those what it reads.
     pub fn of(pipeline: &Pipeline, date: LogicalDate) -> Self {
         Self::looking_back(pipeline, date, pipeline.lookback)
     }
@@ -33,6 +33,8 @@ impl Demand {
                 demand.tables.extend(own);
             }
         }
+        let foreseen = pipeline.foreseen.iter().filter(|(name, _)| !pipeline.is_unselected(name));
+        demand.tables.extend(foreseen.cloned());
         // Steps stand after what they need, so one pass from the end finds all.
         for step in pipeline.steps.iter().rev() {
             let partitions: Vec<Partition> = match step.kind {

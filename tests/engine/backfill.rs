@@ -14,7 +14,7 @@ use recctl::plan::demand::Demand;
 use recctl::plan::forecast::Forecast;
 use recctl::plan::preview::Known;
 use recctl::plan::prices::PriceList;
-use recctl::plan::{Facts, ListingFact, plan};
+use recctl::plan::{ActionKind, Facts, ListingFact, plan};
 use recctl::report::Paint;
 use recctl::report::backfill::{About, lines};
 use recctl::run::record::{LedgerRow, RunId};
@@ -171,7 +171,7 @@ fn only_the_newest_days_lists_are_served_and_only_if_asked_for() {
     let loads = |facts: &Facts, serve: bool| -> Vec<String> {
         let backfill = outlined(&pipeline, Asked { serve, ..asked(days) }, facts);
         assert_eq!(backfill.not_served.is_empty(), serve);
-        let load = recctl::plan::ActionKind::Load;
+        let load = ActionKind::Load;
         let parts = backfill.parts.iter().filter(|part| part.units.contains_key(&load));
         parts.map(|part| part.date.to_string()).collect()
     };
@@ -235,11 +235,42 @@ fn no_partition_is_made_twice() {
                 }
                 note(&mut facts, &action.step, action.partition, &action.fingerprint);
                 let key = (action.step.clone(), action.partition);
-                if action.kind != recctl::plan::ActionKind::Publish {
+                // What a newer day, which goes first, needs of a day is published before the rest.
+                if action.kind != ActionKind::Publish || order == Order::Oldest {
                     assert_eq!(made.insert(key.clone(), index), None, "twice: {key:?}");
                 }
             }
         }
+    }
+}
+
+/// The tables of a day become visible together, also of a day before the first one, of which one run
+/// needs some and another the others.
+#[test]
+fn no_day_is_published_twice() {
+    let shorter = [
+        ("{window: 21d, validation: 3d, test: 3d}", "{window: 5d, validation: 1d, test: 1d}"),
+        ("{interactions: 21d}", "{interactions: 3d}"),
+    ];
+    let (pipeline, _) = effects::daily(&shorter);
+    let days = range("2026-03-08", "2026-03-10");
+    let mut facts = world(&pipeline, days, "2026-02-01");
+    let backfill = outlined(&pipeline, asked(days), &facts);
+    let mut published: BTreeMap<Partition, BTreeSet<String>> = BTreeMap::new();
+    for part in &backfill.parts {
+        let plan = plan(&part.pipeline, part.date, &facts).unwrap();
+        for action in plan.actions.iter().filter(|action| action.runs()) {
+            note(&mut facts, &action.step, action.partition, &action.fingerprint);
+            if action.kind == ActionKind::Publish {
+                let tables = action.needs.iter().map(|need| plan.actions[*need].step.to_string());
+                let before = published.insert(action.partition, tables.collect());
+                assert_eq!(before, None, "{}", action.partition);
+            }
+        }
+    }
+    assert_eq!(published.len(), 8, "{published:?}");
+    for day in ["2026-03-06", "2026-03-07"] {
+        assert!(published[&Partition::Day(day.parse().unwrap())].contains("item_popularity"));
     }
 }
 

@@ -30,6 +30,7 @@ fn pipeline(steps: Vec<Step>) -> Pipeline {
         name: Name::new("daily").unwrap(),
         steps: in_order(steps).unwrap(),
         unselected: Vec::new(),
+        foreseen: BTreeSet::new(),
         sources: BTreeMap::new(),
         variables: BTreeMap::new(),
         split: Split { window: 3, validation: 1, test: 1 },

@@ -85,6 +85,7 @@ impl Compiler<'_> {
             name,
             steps,
             unselected: Vec::new(),
+            foreseen: BTreeSet::new(),
             sources,
             variables,
             split,
