@@ -226,3 +226,13 @@ fn names_of_types() {
     }
     assert_eq!(SqlType::parse("Nonsense"), None);
 }
+
+/// The ledger says that a load took place; nobody looks again whether it is still there.
+#[tokio::test]
+async fn a_load_waits_for_the_disk() {
+    let place = Place::new().await;
+    let database = &place.warehouse.database;
+    let mode = database.write(|tx| Ok(tx.query_row("PRAGMA synchronous", [], |row| row.get(0))?));
+    const FULL: i64 = 2;
+    assert_eq!(mode.await, Ok(FULL));
+}
