@@ -24,7 +24,12 @@ pub fn target(url: &str) -> AwsTarget {
 
 /// A session of an account that nobody else has.
 pub fn open(target: &AwsTarget) -> AwsSession {
-    let credentials = Credentials::new(account(), "secret", None, None, "test");
+    open_as(target, &account())
+}
+
+/// A session of an account.
+pub fn open_as(target: &AwsTarget, account: &str) -> AwsSession {
+    let credentials = Credentials::new(account, "secret", None, None, "test");
     let config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())
         .credentials_provider(SharedCredentialsProvider::new(credentials))

@@ -4,6 +4,7 @@
 //! handle on the same thing, as another process would have it; a new name gives an empty one.
 
 pub mod catalog;
+mod racing;
 pub mod registry;
 pub mod serving;
 pub mod state;

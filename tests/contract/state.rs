@@ -327,16 +327,14 @@ async fn fencing(store: &dyn StateStore, other: &dyn StateStore) {
     assert_eq!(known().await, ["r7", "r7", "r7"]);
 }
 
-/// How often two race for a lease; a thousand times where this variable is set.
-const ALL_RACES: &str = "RECCTL_TEST_ALL_RACES";
-const SOME_RACES: i64 = 120;
+/// How often two race for a lease.
+const RACES: i64 = 120;
 
 /// Of two that want a free lease exactly one gets it, with a fence that nobody had before.
 async fn lease_race(one: Arc<dyn StateStore>, two: Arc<dyn StateStore>) {
-    let rounds = if std::env::var_os(ALL_RACES).is_some() { 1_000 } else { SOME_RACES };
     let mut winners = [0, 0];
     let mut fence = 0;
-    for round in 0..rounds {
+    for round in 0..RACES {
         // Free because nobody had it, because it was given back, or because time is up.
         let now = at(round * 120);
         let race = |store: &Arc<dyn StateStore>, host: &'static str| {
@@ -367,7 +365,7 @@ async fn lease_race(one: Arc<dyn StateStore>, two: Arc<dyn StateStore>) {
             one.release(&lease).await.unwrap();
         }
     }
-    assert_eq!(winners[0] + winners[1], rounds);
+    assert_eq!(winners[0] + winners[1], RACES);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
