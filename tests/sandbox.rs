@@ -87,6 +87,13 @@ impl Sandbox {
         sandbox
     }
 
+    /// A copy of this project and all that belongs to it.
+    pub fn copied(&self) -> Self {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        copy(self.folder.path(), folder.path(), false);
+        Self { folder }
+    }
+
     pub fn project(&self) -> PathBuf {
         self.folder.path().join("project")
     }

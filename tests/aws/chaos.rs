@@ -1,7 +1,7 @@
-//! A day's run on all services is killed at seeded moments and goes on as another task with an empty
-//! disk, while readers look on all the time.
+//! A day's run, and a backfill, on all services are killed at seeded moments and go on as another
+//! task with an empty disk, while readers look on all the time.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -14,20 +14,30 @@ use recctl::adapters::local::SystemClock;
 use recctl::ports::{Catalog, Clock, ServingStore, StateStore};
 use stand_ins::stack;
 
+use super::backfill::{self, serve_by_hand};
 use super::cloud::Cloud;
-use crate::chaos::{Said, Unit, Victim, assert_not_again, kills, lasting};
+use crate::chaos::{Counts, Length, Victim, Work, kills};
+use crate::e2e::readers::BY_DAY;
 use crate::sandbox::{DAY, Sandbox};
 
 /// Kills of a test run, unless more are asked for.
 const FEW: usize = 2;
 /// After so many kills a day may end in peace, so that each is judged at its end.
 const KILLS_OF_A_DAY: usize = 6;
-/// Lines that the log of an undisturbed run has, about.
-const LINES: usize = 200;
-const RUN: [&str; 8] = ["run", "daily", "--date", DAY, "--log-format", "json", "--threads", "2"];
+const KILLS_OF_A_BACKFILL: usize = 10;
 
-/// Tables of the warehouse that are by day.
-const BY_DAY: [&str; 3] = ["interactions", "item_popularity", "user_profiles"];
+const RUN: &[&str] = &["run", "daily", "--date", DAY, "--log-format", "json", "--threads", "2"];
+
+/// What is killed.
+struct Kind {
+    command: Vec<&'static str>,
+    /// Whose leases a killed one leaves.
+    days: &'static [&'static str],
+    /// About.
+    length: Length,
+    /// The generation that is served all the time, if it is to stay.
+    served: Option<&'static str>,
+}
 
 /// What readers saw that must not be, and how often they looked.
 #[derive(Default)]
@@ -35,31 +45,37 @@ struct Seen {
     polls: usize,
     wrong: BTreeSet<String>,
     /// Looks between two flips of one publication: Glue has no flip of several tables.
-    between: usize,
+    halves: usize,
 }
 
 struct Eyes<'a> {
     cloud: &'a Cloud,
+    kind: &'a Kind,
     catalog: GlueCatalog,
     serving: DynamoDbServingStore,
-    /// Rows of the day by table, of an undisturbed run.
-    whole: Vec<i64>,
+    /// Rows of each table by day, of an undisturbed one.
+    whole: BTreeMap<String, Vec<i64>>,
 }
 
 impl<'a> Eyes<'a> {
-    fn new(cloud: &'a Cloud) -> Self {
+    fn new(cloud: &'a Cloud, kind: &'a Kind) -> Self {
         let session = cloud.session();
-        let warehouse =
+        let embedded =
             rusqlite::Connection::open(cloud.sandbox.home().join("warehouse.db")).unwrap();
-        let rows = |table: &str| {
-            let count = format!("SELECT count(*) FROM {table} WHERE dt = '{DAY}'");
-            warehouse.query_row(&count, [], |row| row.get(0)).unwrap()
+        let days = format!("SELECT DISTINCT CAST(dt AS TEXT) FROM {}", BY_DAY[0]);
+        let mut days = embedded.prepare(&days).unwrap();
+        let days = days.query_map([], |row| row.get::<_, String>(0)).unwrap().map(Result::unwrap);
+        let rows = |table: &str, day: &str| {
+            let count = format!("SELECT count(*) FROM {table} WHERE dt = '{day}'");
+            embedded.query_row(&count, [], |row| row.get(0)).unwrap()
         };
+        let whole = days.map(|day| (day.clone(), BY_DAY.map(|table| rows(table, &day)).into()));
         Self {
             cloud,
+            kind,
             catalog: GlueCatalog::new(&session).unwrap(),
             serving: DynamoDbServingStore::new(&session, Arc::new(SystemClock)).unwrap(),
-            whole: BY_DAY.map(rows).into(),
+            whole: whole.collect(),
         }
     }
 
@@ -77,42 +93,65 @@ impl<'a> Eyes<'a> {
 
     /// A day of a table has all of its rows, and only those of one run.
     async fn catalog(&self, seen: &mut Seen) {
-        let mut there = 0;
-        for (table, whole) in BY_DAY.iter().zip(&self.whole) {
+        let mut there: BTreeMap<&str, usize> = BTreeMap::new();
+        for (at, table) in BY_DAY.iter().enumerate() {
             // The database is made by the run.
             let Ok(partitions) = self.catalog.partitions(table).await else { return };
-            let Some(day) = partitions.iter().find(|one| one.key == DAY) else { continue };
-            there += 1;
-            let rows: u64 = day.files.iter().map(|file| file.rows).sum();
-            if rows != day.rows || i64::try_from(rows) != Ok(*whole) {
-                seen.wrong.insert(format!("`{table}` shows {rows} rows of {whole}"));
-            }
-            for file in day.files.iter().filter(|file| !file.path.contains(&day.generation)) {
-                seen.wrong.insert(format!("`{table}` shows a file of another run: {}", file.path));
+            for day in &partitions {
+                let rows: u64 = day.files.iter().map(|file| file.rows).sum();
+                let whole = self.whole.get(&day.key).map(|whole| whole[at]);
+                if rows != day.rows || i64::try_from(rows).ok() != whole {
+                    let text = format!("`{table}` shows {rows} rows of {whole:?} for {}", day.key);
+                    seen.wrong.insert(text);
+                }
+                for file in day.files.iter().filter(|file| !file.path.contains(&day.generation)) {
+                    let text = format!("`{table}` shows a file of another run: {}", file.path);
+                    seen.wrong.insert(text);
+                }
+                if let Some((day, _)) = self.whole.get_key_value(&day.key) {
+                    *there.entry(day).or_default() += 1;
+                }
             }
         }
-        if there > 0 && there < BY_DAY.len() {
-            seen.between += 1;
+        // Of days before the first one not all tables are needed.
+        let made = |day: &str| self.whole[day].iter().filter(|rows| **rows > 0).count();
+        if there.iter().any(|(day, tables)| *tables < made(day)) {
+            seen.halves += 1;
         }
     }
 
     /// The tables of a day are loaded together.
     async fn warehouse(&self, seen: &mut Seen) {
-        let columns =
-            BY_DAY.map(|table| format!("(SELECT count(*) FROM rec.{table} WHERE dt = '{DAY}')"));
+        let of_tables = BY_DAY.iter().enumerate().map(|(at, table)| {
+            format!("SELECT {at}, CAST(dt AS TEXT), count(*) FROM rec.{table} GROUP BY dt")
+        });
+        let sql = of_tables.collect::<Vec<_>>().join(" UNION ALL ");
         // There are no tables before the first load.
-        let sql = format!("SELECT {}", columns.join(", "));
         let Ok(rows) = self.cloud.redshift.query(&sql).await else { return };
-        let rows: Vec<i64> =
-            rows[0].iter().map(|count| count.as_deref().unwrap().parse().unwrap()).collect();
-        if rows != self.whole && rows.iter().any(|rows| *rows != 0) {
-            seen.wrong.insert(format!("the warehouse holds {rows:?} rows of {:?}", self.whole));
+        let mut loaded: BTreeMap<String, Vec<i64>> = BTreeMap::new();
+        for row in rows {
+            let row: Vec<String> = row.into_iter().map(Option::unwrap).collect();
+            let of_day = loaded.entry(row[1].clone()).or_insert_with(|| vec![0; BY_DAY.len()]);
+            of_day[row[0].parse::<usize>().unwrap()] = row[2].parse().unwrap();
+        }
+        for (day, rows) in loaded {
+            let whole = self.whole.get(&day);
+            if Some(&rows) != whole {
+                let text = format!("the warehouse holds {rows:?} rows of {whole:?} for {day}");
+                seen.wrong.insert(text);
+            }
         }
     }
 
     async fn serving(&self, seen: &mut Seen) {
         let Ok(known) = self.serving.generations("recommendations").await else { return };
-        let Some(visible) = known.iter().find(|one| one.visible) else { return };
+        let visible = known.iter().find(|one| one.visible);
+        if let Some(served) = self.kind.served
+            && visible.is_none_or(|visible| visible.generation != served)
+        {
+            seen.wrong.insert(format!("{visible:?} is served in place of {served}"));
+        }
+        let Some(visible) = visible else { return };
         if !visible.sealed || visible.items == 0 {
             seen.wrong.insert(format!("an unfinished generation is visible: {visible:?}"));
         }
@@ -123,39 +162,60 @@ impl<'a> Eyes<'a> {
     }
 }
 
-/// Kills a run some time within it; `None` if it ended before.
-async fn kill_one(cloud: &Cloud, chance: &mut StdRng) -> Option<Said> {
-    let (command, mut own) = (cloud.command(&RUN), StdRng::seed_from_u64(chance.random()));
-    let killing = move || Victim::start(command).kill_within(LINES, &mut own);
-    tokio::task::spawn_blocking(killing).await.unwrap()
-}
-
-/// Lets the time of a dead holder's lease pass: to a clock that is ahead it has.
-async fn outlive_the_lease(cloud: &Cloud) {
+/// Lets the time of a dead holder's leases pass: to a clock that is ahead it has.
+async fn outlive_the_leases(cloud: &Cloud, days: &[&str]) {
     // Killed before it made the table, there is no lease.
     let Ok(state) = DynamoDbStateStore::open(&cloud.session()).await else { return };
-    let (name, later) = (format!("daily/{DAY}"), SystemClock.now() + TimeDelta::minutes(5));
-    let lease = state.acquire(&name, "undertaker", Duration::from_secs(1), later).await.unwrap();
-    state.release(&lease).await.unwrap();
+    for day in days {
+        let (name, later) = (format!("daily/{day}"), SystemClock.now() + TimeDelta::minutes(5));
+        let time = Duration::from_secs(1);
+        let lease = state.acquire(&name, "undertaker", time, later).await.unwrap();
+        state.release(&lease).await.unwrap();
+    }
 }
 
-/// Kills runs of a day until so many were killed or one ended, then lets the day end; how many were
-/// killed.
-async fn day(cloud: &Cloud, most: usize, chance: &mut StdRng) -> usize {
-    let (mut killed, mut durable): (usize, BTreeSet<Unit>) = (0, BTreeSet::new());
-    while killed < most {
-        let Some(said) = kill_one(cloud, chance).await else { break };
-        killed += 1;
-        assert_not_again(&durable, &said.started, killed);
-        durable.extend(lasting(&said.done));
-        outlive_the_lease(cloud).await;
+/// Kills it until so many were killed in all or one ended, then lets it end.
+async fn strike(
+    cloud: &Cloud,
+    kind: &Kind,
+    (most, of_all): (usize, usize),
+    chance: &mut StdRng,
+    counts: &mut Counts,
+) {
+    let mut work = Work::new(kind.length, counts);
+    while work.kills() < most && work.kills_of_all() < of_all {
+        let (command, lines) = (cloud.command(&kind.command), work.lines_left());
+        let mut own = StdRng::seed_from_u64(chance.random());
+        let killing = move || Victim::start(command).kill_within(lines, &mut own);
+        let Some(said) = tokio::task::spawn_blocking(killing).await.unwrap() else { break };
+        work.killed(said);
+        outlive_the_leases(cloud, kind.days).await;
     }
-    let command = cloud.command(&RUN);
-    let (code, started) =
-        tokio::task::spawn_blocking(move || Victim::start(command).end()).await.unwrap();
-    assert_eq!(code, Some(0), "after {killed} kills");
-    assert_not_again(&durable, &started, killed);
-    killed
+    let command = cloud.command(&kind.command);
+    work.ended(tokio::task::spawn_blocking(move || Victim::start(command).end()).await.unwrap());
+}
+
+/// The same while readers look on.
+async fn strike_watched(
+    cloud: &Cloud,
+    kind: &Kind,
+    kills: (usize, usize),
+    chance: &mut StdRng,
+    counts: &mut Counts,
+) {
+    let (eyes, stop) = (Eyes::new(cloud, kind), AtomicBool::new(false));
+    let work = async {
+        strike(cloud, kind, kills, chance, counts).await;
+        stop.store(true, Ordering::Relaxed);
+    };
+    let ((), seen) = tokio::join!(work, eyes.look_until(&stop));
+    counts.polls += seen.polls;
+    counts.halves += seen.halves;
+    assert_eq!(seen.wrong, BTreeSet::new(), "{counts}");
+    let known = eyes.serving.generations("recommendations").await.unwrap();
+    assert_eq!(known.len(), 1, "a list was loaded twice: {known:?}");
+    no_job_twice(cloud);
+    no_load_twice(cloud).await;
 }
 
 /// Every job was made once, and its container started once.
@@ -173,35 +233,47 @@ fn no_job_twice(cloud: &Cloud) {
     }
 }
 
+/// The warehouse keeps what each of its transactions loaded.
+async fn no_load_twice(cloud: &Cloud) {
+    let loads = cloud.redshift.query("SELECT tables FROM rec.recctl_loads").await.unwrap();
+    let distinct: BTreeSet<_> = loads.iter().collect();
+    assert!(distinct.len() > 1 && distinct.len() == loads.len(), "{loads:?}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_day_whose_tasks_are_killed_ends_as_one_that_was_not() {
     let Some(stack) = stack::or_skip() else { return };
-    let kills = kills(FEW);
-    let mut chance = StdRng::seed_from_u64(20_261_121);
-    let (mut killed, mut days, mut polls, mut between) = (0, 0, 0, 0);
-    while killed < kills {
+    let (of_all, mut chance) = (kills(FEW), StdRng::seed_from_u64(20_261_121));
+    let length = Length { lines: 150, units: 51 };
+    let kind = Kind { command: RUN.to_vec(), days: &[DAY], length, served: None };
+    let mut counts = Counts::default();
+    while counts.kills < of_all {
         let prepared = tokio::task::spawn_blocking(Sandbox::prepared).await.unwrap();
         let cloud = Cloud::new(stack, prepared).await;
-        let (eyes, stop) = (Eyes::new(&cloud), AtomicBool::new(false));
-        let work = async {
-            let killed = day(&cloud, KILLS_OF_A_DAY.min(kills - killed), &mut chance).await;
-            stop.store(true, Ordering::Relaxed);
-            killed
-        };
-        let (of_day, seen) = tokio::join!(work, eyes.look_until(&stop));
-        killed += of_day;
-        days += 1;
-        polls += seen.polls;
-        between += seen.between;
-        assert_eq!(seen.wrong, BTreeSet::new(), "up to kill {killed}");
+        let most = (KILLS_OF_A_DAY, of_all);
+        strike_watched(&cloud, &kind, most, &mut chance, &mut counts).await;
         cloud.serves_what_the_embedded_target_serves().await;
         cloud.the_warehouse_holds_what_the_embedded_one_holds().await;
-        let known = eyes.serving.generations("recommendations").await.unwrap();
-        assert_eq!(known.len(), 1, "a list was loaded twice: {known:?}");
-        no_job_twice(&cloud);
     }
-    println!(
-        "{killed} kills in {days} days, {polls} polls of each of the three stores, \
-         {between} of them between the flips of one publication"
-    );
+    println!("daily run, AWS stand-ins: {counts}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backfill_whose_tasks_are_killed_ends_as_one_that_was_not() {
+    let Some(stack) = stack::or_skip() else { return };
+    let (of_all, mut chance) = (kills(FEW), StdRng::seed_from_u64(20_261_122));
+    let command = [backfill::BACKFILL, &["--log-format", "json"]].concat();
+    let served = Some(backfill::SERVED);
+    let length = Length { lines: 220, units: 47 };
+    let kind = Kind { command, days: backfill::DAYS, length, served };
+    let mut counts = Counts::default();
+    while counts.kills < of_all {
+        let filled = tokio::task::spawn_blocking(backfill::filled).await.unwrap();
+        let cloud = Cloud::new(stack, filled).await;
+        serve_by_hand(&cloud).await;
+        let most = (KILLS_OF_A_BACKFILL, of_all);
+        strike_watched(&cloud, &kind, most, &mut chance, &mut counts).await;
+        backfill::is_filled(&cloud).await;
+    }
+    println!("backfill, AWS stand-ins: {counts}");
 }

@@ -183,16 +183,31 @@ impl Cloud {
         }
     }
 
-    /// As many rows as the embedded warehouse has.
+    /// The rows that the embedded warehouse has, and no others.
     pub async fn the_warehouse_holds_what_the_embedded_one_holds(&self) {
-        let warehouse =
+        let embedded =
             rusqlite::Connection::open(self.sandbox.home().join("warehouse.db")).unwrap();
         for table in ["products", "users", "interactions", "item_popularity", "user_profiles"] {
-            let count = format!("SELECT count(*) FROM {table}");
-            let here: i64 = warehouse.query_row(&count, [], |row| row.get(0)).unwrap();
-            let there =
-                self.redshift.query(&format!("SELECT count(*) FROM rec.{table}")).await.unwrap();
-            assert_eq!(there[0][0], Some(here.to_string()), "{table}");
+            let here = embedded.prepare(&format!("SELECT * FROM {table} LIMIT 0")).unwrap();
+            let columns = here.column_names().collect::<Vec<_>>().join(", ");
+            let select = |from: &str| format!("SELECT {columns} FROM {from}");
+            let mut here = embedded.prepare(&select(table)).unwrap();
+            let count = here.column_count();
+            let row = |row: &rusqlite::Row<'_>| {
+                (0..count).map(|at| row.get(at).map(embedded_cell)).collect()
+            };
+            let here = here.query_map([], row).unwrap().map(Result::unwrap).collect();
+            let there = self.redshift.query(&select(&format!("rec.{table}"))).await.unwrap();
+            let there = there.into_iter().map(|row| row.into_iter().map(cell).collect()).collect();
+            let sorted = |mut rows: Vec<Vec<String>>| {
+                rows.sort_unstable();
+                rows
+            };
+            let (here, there) = (sorted(here), sorted(there));
+            assert_eq!(here.len(), there.len(), "{table}");
+            for (here, there) in here.iter().zip(&there) {
+                assert_eq!(here, there, "{table} ({columns})");
+            }
         }
     }
 
@@ -201,6 +216,36 @@ impl Cloud {
         self.recorder.clear();
         self.sagemaker.clear_requests();
         self.redshift.forget_requests();
+    }
+}
+
+/// A value of SQLite as the same value of PostgreSQL reads.
+fn embedded_cell(value: rusqlite::types::Value) -> String {
+    use rusqlite::types::Value;
+    cell(match value {
+        Value::Null => None,
+        Value::Integer(number) => Some(number.to_string()),
+        Value::Real(number) => Some(number.to_string()),
+        Value::Text(text) => Some(text),
+        Value::Blob(_) => panic!("no table has bytes"),
+    })
+}
+
+/// A value in the one way in which both warehouses' ways of writing it are read.
+fn cell(text: Option<String>) -> String {
+    let Some(text) = text else { return "none".to_owned() };
+    if let Ok(number) = text.parse::<f64>() {
+        return number.to_string();
+    }
+    let time = text.trim_end_matches("+00").trim_end_matches('Z');
+    match (text.as_str(), time.split_once('.')) {
+        ("t", _) => "1".to_owned(),
+        ("f", _) => "0".to_owned(),
+        (_, Some((second, part))) if second.len() == 19 && second.contains(':') => {
+            format!("{second}.{part:0<6}")
+        }
+        (_, None) if time.len() == 19 && time.contains(':') => format!("{time}.000000"),
+        _ => text,
     }
 }
 

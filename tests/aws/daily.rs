@@ -85,7 +85,7 @@ async fn a_table_goes_back_and_rubbish_goes(cloud: &Cloud) {
 }
 
 /// Rows and content hash of each table.
-fn hashes(tables: &str) -> BTreeMap<String, String> {
+pub fn hashes(tables: &str) -> BTreeMap<String, String> {
     let mut hashes = BTreeMap::new();
     for line in tables.lines().skip(1) {
         let words: Vec<&str> = line.split_whitespace().collect();

@@ -2,6 +2,7 @@
 
 mod allowed;
 mod athena;
+mod backfill;
 mod chaos;
 mod cloud;
 mod daily;

@@ -10,7 +10,7 @@ const FIRST: &str = "2026-03-06";
 
 /// The prepared project, with windows so short that several days can be run, of which nothing but
 /// raw input is left.
-fn emptied() -> Sandbox {
+pub fn emptied() -> Sandbox {
     let sandbox = Sandbox::prepared();
     shorten(&sandbox);
     for file in ["state.db", "catalog.db", "serving.db", "warehouse.db"] {

@@ -3,13 +3,14 @@
 mod accidents;
 mod accounting;
 mod against;
-mod backfill;
+pub mod backfill;
 mod changes;
 mod chaos;
 mod checks;
 mod diff;
 mod online_retail;
 pub mod planned;
+pub mod readers;
 mod rollback;
 mod selection;
 mod signals;
