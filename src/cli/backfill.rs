@@ -13,6 +13,7 @@ use super::stdout::paint;
 use super::{Ended, error, plan};
 use crate::app::{App, Opening, Target};
 use crate::engine::backfill::{BackfillOptions, Pricing, carry_out};
+use crate::engine::settle::settle;
 use crate::engine::{gather, standing, unfinished};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{DateRange, LogicalDate};
@@ -186,6 +187,10 @@ async fn prepare(args: &Args, app: &App) -> Outcome<Prepared> {
         threads: app.settings.threads(),
         target: declared,
     };
+    if !args.dry_run {
+        let events = app.reporter();
+        settle(&target.services, Some(&pipeline.name), &App::holder(), events.as_ref()).await?;
+    }
     let backfill = planned(args, &target, &pipeline, range, &pricing).await?;
     let currency = match pricing.target {
         declared::Target::Aws(_) => pricing.prices.about.currency.clone(),

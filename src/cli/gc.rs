@@ -9,6 +9,7 @@ use super::Ended;
 use super::format::Format;
 use crate::app::{App, Opening};
 use crate::engine::gc::{Candidate, Keep, Kind, Places, collect, survey};
+use crate::engine::settle::settle;
 use crate::report::Table;
 use crate::report::number::{bytes, count, counted};
 use crate::run::event::RunEvent;
@@ -57,8 +58,14 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         scratch: &services.scratch,
         jobs: target.local.as_ref().map(|local| local.jobs.as_path()),
     };
-    let survey = survey(services, places, keep).await?;
     let events = app.reporter();
+    if !args.dry_run
+        && let Err(failure) = settle(services, None, &App::holder(), events.as_ref()).await
+    {
+        // What it needs is kept, settled or not.
+        events.emit(RunEvent::Noticed { message: failure.to_string() });
+    }
+    let survey = survey(services, places, keep).await?;
     if !survey.live.is_empty() {
         let live: Vec<String> = survey.live.iter().map(ToString::to_string).collect();
         events.emit(RunEvent::Noticed {

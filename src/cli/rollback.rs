@@ -110,7 +110,7 @@ async fn table(args: &Args, app: &App, target: &Target) -> Ended {
         holder: App::holder(),
     };
     let find = async |name: &Name| app.pipeline(name.as_str(), &BTreeMap::new()).await;
-    let done = roll_back(services, &wanted, find).await?;
+    let done = roll_back(services, &wanted, find, app.reporter().as_ref()).await?;
     super::print(&match args.format {
         Format::Human => told(&wanted, &done),
         Format::Json => done_json(&wanted, &done),

@@ -11,6 +11,7 @@ use super::{Ended, error, plan, sample};
 use crate::app::{App, Opening, Target};
 use crate::engine::definition::of_run;
 use crate::engine::resume::{unfinished, was_interrupted};
+use crate::engine::settle::settle;
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
@@ -170,8 +171,10 @@ async fn kept(
     Ok(Some(pipeline))
 }
 
-async fn plan_of(args: &Args, subject: &Subject) -> Outcome<Plan> {
+/// What runs left half done is settled before anything is planned: it is not to be made again.
+async fn plan_of(args: &Args, subject: &Subject, events: &dyn EventSink) -> Outcome<Plan> {
     let Subject { pipeline, target, date } = subject;
+    settle(&target.services, Some(&pipeline.name), &App::holder(), events).await?;
     let mut facts = gather(&target.services, pipeline, &[*date], args.subject.force).await?;
     facts.serve = args.subject.serve;
     crate::plan::plan(pipeline, *date, &facts)
@@ -188,7 +191,7 @@ async fn attempt(
     let subject = stop.unless_asked(find(args, app, events.as_ref())).await?;
     // It ends by itself when asked to, and removes the day that it was at.
     first_sample(app, &subject, events, &stop.asked()).await?;
-    let plan = stop.unless_asked(plan_of(args, &subject)).await?;
+    let plan = stop.unless_asked(plan_of(args, &subject, events.as_ref())).await?;
     let Subject { pipeline, target, .. } = subject;
     let services = Arc::clone(&target.services);
     let id = RunId::new(&pipeline.name, plan.date, services.clock.now(), rand::random());

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use futures::StreamExt;
 
+use super::settle::{self, Settlement};
 use crate::pipeline::fingerprint::digest;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
@@ -38,6 +39,7 @@ pub async fn gather(
         let rows = if row.is_done() { &mut facts.ledger } else { &mut facts.unmade };
         rows.insert((row.step.clone(), row.partition), row);
     }
+    let settled = settled(services, pipeline, &mut facts).await?;
     let mut demand = Demand::default();
     for date in dates {
         let of_day = Demand::of(pipeline, *date);
@@ -71,7 +73,7 @@ pub async fn gather(
         }
     }
     facts.served_days = served_days(services, pipeline, dates, &facts.ledger).await?;
-    find_outputs(services, pipeline, dates, &demand, &mut facts).await?;
+    find_outputs(services, pipeline, dates, &demand, &settled, &mut facts).await?;
     facts.served_back = served_back(services, pipeline, dates, &facts.ledger).await?;
     Ok(facts)
 }
@@ -186,6 +188,7 @@ async fn find_outputs(
     pipeline: &Pipeline,
     dates: &[LogicalDate],
     demand: &Demand,
+    settled: &Settled,
     facts: &mut Facts,
 ) -> Outcome<()> {
     let lake = services.query.lake();
@@ -200,7 +203,7 @@ async fn find_outputs(
             dates.iter().filter_map(of_day).collect();
         match &step.kind {
             StepKind::Sql(sql) => {
-                let visible = services.catalog.partitions(name.as_str()).await?;
+                let visible = settled.partitions(services, name.as_str()).await?;
                 let demanded = demand.tables.iter().filter(|(table, _)| table == name);
                 let whole = which_are_whole(lake, &visible, demanded.clone()).await;
                 let reads_raw = sql.reads.iter().any(|read| read.from == ReadFrom::Source);
@@ -217,7 +220,7 @@ async fn find_outputs(
                         let quarantine = match &mut quarantine {
                             Some(known) => known,
                             none => {
-                                none.insert(services.catalog.partitions(QUARANTINE_TABLE).await?)
+                                none.insert(settled.partitions(services, QUARANTINE_TABLE).await?)
                             }
                         };
                         let part = format!("{name}/{}", key.1);
@@ -249,7 +252,7 @@ async fn find_outputs(
                 if done.is_empty() {
                     continue;
                 }
-                let visible = services.catalog.partitions(name.as_str()).await?;
+                let visible = settled.partitions(services, name.as_str()).await?;
                 let wanted: Vec<Key> = done.into_iter().map(|(_, key, _)| key).collect();
                 let whole = which_are_whole(lake, &visible, wanted.iter()).await;
                 let gone = wanted.iter().filter(|(_, partition)| !whole.contains_key(partition));
@@ -274,6 +277,46 @@ async fn find_outputs(
         }
     }
     Ok(())
+}
+
+/// What readers will see of partitions once publications that were left open are settled; `None` for
+/// nothing. Empty where a run has settled them.
+#[derive(Debug, Default)]
+struct Settled(BTreeMap<(String, String), Option<PartitionEntry>>);
+
+impl Settled {
+    async fn partitions(&self, services: &Services, table: &str) -> Outcome<Vec<PartitionEntry>> {
+        let mut visible = services.catalog.partitions(table).await?;
+        let of_table = self.0.iter().filter(|((of, _), _)| of == table);
+        for ((_, key), becomes) in of_table {
+            visible.retain(|one| one.key != *key);
+            visible.extend(becomes.clone());
+        }
+        Ok(visible)
+    }
+}
+
+/// Takes it that what was left open is settled, as whoever starts next does first.
+async fn settled(services: &Services, pipeline: &Pipeline, facts: &mut Facts) -> Outcome<Settled> {
+    let mut settled = Settled::default();
+    for (publication, standing) in settle::open(services, &pipeline.name).await? {
+        // Somebody is at work on it.
+        let Some(standing) = standing else { continue };
+        facts.open.push(settle::fact(&publication, &standing));
+        let is_forward = standing.settlement == Settlement::Forward;
+        for flip in standing.pending {
+            let key = (flip.to.table.clone(), flip.to.key.clone());
+            settled.0.insert(key, if is_forward { Some(flip.to) } else { flip.from });
+        }
+        if is_forward {
+            for row in publication.rows {
+                let key = (row.step.clone(), row.partition);
+                facts.unmade.remove(&key);
+                facts.ledger.insert(key, row);
+            }
+        }
+    }
+    Ok(settled)
 }
 
 /// Whether a row of the ledger is about what is visible. A person may have taken for done what was

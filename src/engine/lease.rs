@@ -19,6 +19,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 pub(super) struct Held {
     services: Arc<Services>,
     lease: Lease,
+    /// Whether the holder before, who may only be paused, is kept from every side effect.
+    fenced: bool,
     renewal: AbortOnDropHandle<()>,
 }
 
@@ -47,12 +49,18 @@ impl Held {
                 }
             }
         });
-        Ok(Self { services: Arc::clone(services), lease, renewal: AbortOnDropHandle::new(renewal) })
+        let (services, fenced) = (Arc::clone(services), !lease.seized);
+        Ok(Self { services, lease, fenced, renewal: AbortOnDropHandle::new(renewal) })
     }
 
     /// The lease.
     pub(super) fn lease(&self) -> &Lease {
         &self.lease
+    }
+
+    /// Notes that the fence is set wherever the holder before could make anything visible.
+    pub(super) fn is_fenced(&mut self) {
+        self.fenced = true;
     }
 
     /// Whether nobody took it over yet, as far as that can be told.
@@ -61,9 +69,16 @@ impl Held {
         !matches!(renewed, Err(failure) if failure.kind == FailureKind::Conflict)
     }
 
+    /// Gives the lease back. One that was taken over, and whose former holder is not fenced off
+    /// everywhere, runs out instead: the next holder takes it over in turn, and sets the fence.
     pub(super) async fn release(self) {
         drop(self.renewal);
-        if let Err(failure) = self.services.state.release(&self.lease).await {
+        let (state, now) = (&self.services.state, self.services.clock.now());
+        let given_back = match self.fenced {
+            true => state.release(&self.lease).await,
+            false => state.renew(&self.lease, Duration::ZERO, now).await,
+        };
+        if let Err(failure) = given_back {
             tracing::warn!(%failure, "could not give the lease back");
         }
     }

@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::facts::gather;
 use super::lease::Held;
 use super::orphans::lease_name;
+use super::settle::settle;
 use crate::pipeline::fingerprint::Fingerprint;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
@@ -16,6 +17,7 @@ use crate::pipeline::step::StepKind;
 use crate::plan::demand::own_partition;
 use crate::plan::ledger::fingerprints_now;
 use crate::plan::{Facts, PUBLISH};
+use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{
     LedgerRow, Mark, MarkedAs, RunId, RunKind, RunRecord, Status, StepRecord, StepReport,
@@ -49,7 +51,8 @@ pub struct Marking {
 /// A step and a part of its table.
 type Key = (Name, Partition);
 
-/// Sets the steps for the days and returns how many parts were set. Nothing is made or removed.
+/// Sets the steps for the days and returns how many parts were set. Nothing is made or removed, but
+/// what runs left half done is settled first.
 ///
 /// Each day is set under its lease, all of which are taken first. Errors: `Conflict` if a run holds
 /// one of the days; `NotFound` for work that is to count as done and of which nothing is there.
@@ -58,7 +61,9 @@ pub async fn mark(
     services: &Arc<Services>,
     pipeline: &Pipeline,
     marking: &Marking,
+    events: &dyn EventSink,
 ) -> Outcome<usize> {
+    settle(services, Some(&pipeline.name), &marking.holder, events).await?;
     let mut held = Vec::with_capacity(marking.dates.len());
     let done = under_leases(services, pipeline, marking, &mut held).await;
     for one in held {

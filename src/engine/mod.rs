@@ -14,6 +14,7 @@ pub mod orphans;
 mod perform;
 pub mod resume;
 pub mod rollback;
+pub mod settle;
 mod states;
 
 pub use facts::{gather, history, standing};
@@ -86,9 +87,14 @@ pub async fn run(
     // What stops this run alone: its deadline, or that somebody took its lease over.
     let cancel = cancel.child_token();
     let lease_name = orphans::lease_name(&pipeline.name, plan.date);
-    let held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
+    let mut held = Held::acquire(&services, &lease_name, &options.holder, cancel.clone()).await?;
     let lease = held.lease().clone();
-    if let Err(failure) = fence::fence(&services, &pipeline, &lease).await {
+    let ready = async {
+        fence::fence(&services, &pipeline, &lease).await?;
+        held.is_fenced();
+        settle::of_lease(&services, &lease, events.as_ref()).await
+    };
+    if let Err(failure) = ready.await {
         held.release().await;
         return Err(failure);
     }

@@ -18,7 +18,7 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Input, LedgerRow, RunId, StepReport};
 use crate::steps::context::{Made, Services, StepContext};
 use crate::steps::sql::SourceRead;
-use crate::steps::{load, publish, score, select, sql, train, tune};
+use crate::steps::{load, publication, publish, score, select, sql, train, tune};
 
 /// As which run work is done.
 pub(super) struct Identity {
@@ -159,7 +159,12 @@ impl Performer {
             StepKind::Train(step) => train::train(&context, name, step, &action.reads).await?,
             StepKind::Tune(step) => tune::tune(&context, name, step, &action.reads).await?,
             StepKind::Select(step) => select::select(&context, name, step, &action.reads).await?,
-            StepKind::Score(step) => score::score(&context, name, step, &action.reads).await?,
+            StepKind::Score(step) => {
+                let (report, mut draft) = score::score(&context, name, step, &action.reads).await?;
+                draft.rows.push(self.row(action));
+                publication::publish(&context, draft).await?;
+                return Ok(report);
+            }
             StepKind::Load(step) => load::load(&context, name, step).await?,
         };
         self.services.state.put_ledger(&[self.row(action)], &self.identity.lease).await?;
@@ -174,11 +179,9 @@ impl Performer {
             some.map(|query| query.step.clone()).collect::<Vec<Name>>()
         };
         let (tables, adopted) = (named(false), named(true));
-        let report = publish::publish(context, action.partition, &tables, &adopted).await?;
         let mut rows: Vec<LedgerRow> = queries.iter().map(|query| self.row(query)).collect();
         rows.push(self.row(action));
-        self.services.state.put_ledger(&rows, &self.identity.lease).await?;
-        Ok(report)
+        publish::publish(context, action.partition, &tables, &adopted, rows).await
     }
 
     fn row(&self, action: &Action) -> LedgerRow {

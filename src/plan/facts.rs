@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::effects::Standing;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
+use crate::pipeline::step::WarehouseLayout;
 use crate::run::record::LedgerRow;
 
 /// What planning knows of the world.
@@ -34,8 +35,22 @@ pub struct Facts {
     pub sample: Option<SampleFact>,
     /// What is served by hand in place of what was loaded.
     pub served_back: Vec<ServedBack>,
+    /// Publications that a run finishes, or takes back, before anything else. The other facts are as
+    /// they are after that.
+    pub open: Vec<OpenFact>,
     /// Whether nobody looked: listings say that there is input everywhere, and not how much.
     pub assumed: bool,
+}
+
+/// A publication that a process left open when it died.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OpenFact {
+    /// What becomes of it, for people.
+    pub told: String,
+    /// Partitions that are flipped for it: table, key, and whether the table has partitions at all.
+    pub flips: Vec<(String, String, bool)>,
+    /// Tables that the warehouse is loaded with, and how they lie there.
+    pub loads: Vec<(String, WarehouseLayout)>,
 }
 
 /// A served table that was rolled back behind what a run loaded.

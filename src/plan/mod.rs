@@ -26,7 +26,7 @@ use serde::Serialize;
 
 pub use self::assume::assumed;
 use self::demand::Demand;
-pub use self::facts::{Facts, ListingFact, SampleFact, ServedBack, VisibleFact};
+pub use self::facts::{Facts, ListingFact, OpenFact, SampleFact, ServedBack, VisibleFact};
 use self::fingerprints::Fingerprints;
 use crate::pipeline::check::CheckRule;
 use crate::pipeline::fingerprint::Fingerprint;
@@ -200,7 +200,8 @@ fn draft(pipeline: &Pipeline, date: LogicalDate, facts: &Facts) -> Outcome<Plan>
         late: BTreeSet::new(),
     };
     planner.tables()?;
-    let mut notices = gaps(pipeline, date, &with_input);
+    let mut notices: Vec<String> = facts.open.iter().map(|open| open.told.clone()).collect();
+    notices.extend(gaps(pipeline, date, &with_input));
     notices.extend(unselected::notices(pipeline, &demand, facts));
     notices.extend(late::notice(&planner.late));
     notices.extend(planner.others()?);

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::publication::Flip;
 use super::state::Lease;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::SchemaChange;
@@ -81,6 +82,9 @@ pub trait Catalog: Send + Sync {
     /// The visible partitions of a table, by key; empty if there is no such table.
     async fn partitions(&self, table: &str) -> Outcome<Vec<PartitionEntry>>;
 
+    /// Those of some partitions of a table that are visible, by key.
+    async fn some(&self, table: &str, keys: &[String]) -> Outcome<Vec<PartitionEntry>>;
+
     /// Makes generations visible, all or none, and creates or replaces the tables' entries.
     ///
     /// Readers see the old state or the new one, whole. Publishing what is visible already changes
@@ -94,6 +98,16 @@ pub trait Catalog: Send + Sync {
         partitions: &[PartitionEntry],
         lease: &Lease,
     ) -> Outcome<()>;
+
+    /// Takes a publication back, as whole as [`Catalog::publish`] makes it: where what became visible
+    /// still is, what was before it is visible again, or nothing if nothing was. Partitions that
+    /// show something else stay as they are, so that taking it back again changes nothing. `tables`
+    /// are the entries that their tables get again; those that are not among them stay, without rows
+    /// where nothing was before.
+    ///
+    /// Errors: `Conflict` if a later holder of the lease has published or has set a fence. Then
+    /// nothing is taken back.
+    async fn take_back(&self, tables: &[TableEntry], flips: &[Flip], lease: &Lease) -> Outcome<()>;
 
     /// Refuses from now on what earlier holders of the lease publish to these tables. Setting it
     /// again changes nothing.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use super::publication::Publication;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
 use crate::run::failure::{Failure, FailureKind, Outcome};
@@ -111,6 +112,21 @@ pub trait StateStore: Send + Sync {
     /// Errors: `Conflict` if the lease was taken over or given back, whatever its time; `Exhausted`
     /// if they are more than the store writes at once.
     async fn put_ledger(&self, rows: &[LedgerRow], lease: &Lease) -> Outcome<()>;
+
+    /// Writes down a publication before anything of it is visible, replacing the one of the same id.
+    ///
+    /// Errors: `Conflict` if the lease was taken over or given back, whatever its time; `Exhausted`
+    /// if it is more than the store writes at once.
+    async fn begin_publication(&self, publication: &Publication, lease: &Lease) -> Outcome<()>;
+
+    /// The publications of all pipelines that were begun and have not ended, oldest first.
+    async fn publications(&self) -> Outcome<Vec<Publication>>;
+
+    /// Forgets a publication and writes rows of the ledger, all or none. One that nobody knows is no
+    /// error: its rows are written.
+    ///
+    /// Errors: as of [`StateStore::put_ledger`].
+    async fn end_publication(&self, id: &str, rows: &[LedgerRow], lease: &Lease) -> Outcome<()>;
 
     /// The last decision of a selecting step before a date; `None` if there is none.
     async fn decision_before(

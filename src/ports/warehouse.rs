@@ -1,6 +1,7 @@
 //! The warehouse: curated tables in SQL for the people who ask questions.
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use super::catalog::{FileEntry, TableEntry};
 use super::state::Lease;
@@ -22,7 +23,7 @@ pub struct LoadBatch {
 }
 
 /// What replaces a day, or all, of a table.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct TableLoad {
     /// The table and its columns.
     pub table: TableEntry,

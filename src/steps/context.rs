@@ -13,8 +13,8 @@ use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{QUARANTINE_TABLE, WarehouseLayout};
 use crate::ports::{
-    Catalog, Clock, Lease, ModelRegistry, PartitionEntry, ServingStore, StateStore, TableEntry,
-    Trainer, Warehouse,
+    Catalog, Clock, Lease, ModelRegistry, PartitionEntry, Publication, ServingStore, StateStore,
+    TableEntry, Trainer, Warehouse,
 };
 use crate::query::catalog_schema;
 use crate::query::published::PublishedTable;
@@ -63,7 +63,7 @@ pub struct Staged {
 #[derive(Debug, Default)]
 pub struct Made {
     staged: Mutex<BTreeMap<(String, String), Staged>>,
-    published: Mutex<BTreeSet<(String, String)>>,
+    begun: Mutex<BTreeMap<String, Publication>>,
     outputs: Mutex<BTreeMap<Name, serde_json::Value>>,
     datasets: Mutex<BTreeSet<String>>,
     figures: Mutex<BTreeMap<(Name, Partition), KeptFigures>>,
@@ -78,17 +78,33 @@ impl Made {
         self.staged.lock().unwrap_or_else(PoisonError::into_inner).insert(key, staged);
     }
 
-    /// Marks a staged partition as visible.
-    pub fn published(&self, table: &str, key: &str) {
-        let key = (table.to_owned(), key.to_owned());
-        self.published.lock().unwrap_or_else(PoisonError::into_inner).insert(key);
+    /// Keeps a publication that is written down: whatever becomes of this run, its partitions become
+    /// visible.
+    pub fn begin(&self, publication: Publication) {
+        let mut begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        begun.insert(publication.id.clone(), publication);
     }
 
-    /// Partitions that were staged and, as far as this run knows, never became visible.
+    /// A publication of this run that is written down.
+    pub fn begun(&self, id: &str) -> Option<Publication> {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Forgets a publication of which nothing will be visible after all.
+    pub fn taken_back(&self, publication: &Publication) {
+        self.begun.lock().unwrap_or_else(PoisonError::into_inner).remove(&publication.id);
+    }
+
+    /// Partitions that were staged and, as far as this run knows, never become visible.
     pub fn left_over(&self) -> Vec<PartitionEntry> {
         let staged = self.staged.lock().unwrap_or_else(PoisonError::into_inner);
-        let published = self.published.lock().unwrap_or_else(PoisonError::into_inner);
-        let left = staged.iter().filter(|(key, _)| !published.contains(key));
+        let begun = self.begun.lock().unwrap_or_else(PoisonError::into_inner);
+        let flips = begun.values().flat_map(|publication| &publication.flips);
+        let begun: BTreeSet<(&str, &str)> =
+            flips.map(|flip| (flip.to.table.as_str(), flip.to.key.as_str())).collect();
+        let left = staged
+            .iter()
+            .filter(|((table, key), _)| !begun.contains(&(table.as_str(), key.as_str())));
         left.map(|(_, staged)| staged.partition.clone()).collect()
     }
 

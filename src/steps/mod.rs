@@ -6,6 +6,7 @@ mod dataset;
 mod fit;
 pub mod load;
 pub mod preview;
+pub mod publication;
 pub mod publish;
 pub mod score;
 pub mod select;

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 
 use super::TableRead;
 use super::context::{Staged, StepContext};
+use super::publication::{self, Draft};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::{QUARANTINE_TABLE, StepKind};
-use crate::ports::{LoadBatch, LoadOutcome, TableLoad};
+use crate::ports::{Load, TableLoad};
 use crate::run::failure::{Failure, FailureKind, Outcome};
-use crate::run::record::StepReport;
+use crate::run::record::{LedgerRow, StepReport};
 
 /// Flips the catalog's pointers of all tables of the partition that this run staged, then loads
-/// those that the warehouse gets, in one transaction.
+/// those that the warehouse gets, in one transaction, and writes the ledger's rows.
 ///
 /// `adopted` are tables that a run which died has flipped: they are loaded only. A load's token is
 /// made of the generation, so that a load which took place is found.
@@ -21,25 +22,19 @@ pub async fn publish(
     partition: Partition,
     tables: &[Name],
     adopted: &[Name],
+    rows: Vec<LedgerRow>,
 ) -> Outcome<StepReport> {
     let mut staged: Vec<Staged> = Vec::new();
     for table in tables {
         staged.extend(context.made.staged(table.as_str(), &partition.key()));
         staged.extend(context.made.staged(QUARANTINE_TABLE, &format!("{table}/{partition}")));
     }
-    let mut entries = Vec::new();
-    let mut partitions = Vec::new();
+    let mut draft = Draft { part: format!("publish/{partition}"), rows, ..Draft::default() };
     for one in &staged {
-        if !entries.contains(&one.table) {
-            entries.push(one.table.clone());
+        if !draft.tables.contains(&one.table) {
+            draft.tables.push(one.table.clone());
         }
-        partitions.push(one.partition.clone());
-    }
-    if !partitions.is_empty() {
-        context.services.catalog.publish(&entries, &partitions, &context.lease).await?;
-    }
-    for partition in &partitions {
-        context.made.published(&partition.table, &partition.key);
+        draft.partitions.push(one.partition.clone());
     }
     for table in adopted {
         staged.push(visible(context, table, partition).await?);
@@ -57,29 +52,29 @@ pub async fn publish(
         }
     }
     let of_tables = staged.iter().filter(|one| one.partition.table != QUARANTINE_TABLE);
-    let rows: u64 = of_tables.map(|one| one.partition.rows).sum();
-    let mut report = StepReport { rows_in: rows, rows_out: rows, ..StepReport::default() };
-    let (mut loaded, mut count) = (0, 0);
-    for (generation, tables) in batches {
-        count += tables.len();
-        let batch = LoadBatch {
-            token: format!("{generation}/{partition}"),
+    let of_tables: u64 = of_tables.map(|one| one.partition.rows).sum();
+    let count: usize = batches.values().map(Vec::len).sum();
+    draft.loads = batches
+        .into_iter()
+        .map(|(generation, tables)| Load {
+            token: load_token(generation, partition),
             run: generation.to_owned(),
-            lease: context.lease.clone(),
             tables,
-        };
-        loaded += match context.services.warehouse.load(&batch).await? {
-            LoadOutcome::Loaded(rows) => rows,
-            LoadOutcome::AlreadyLoaded => 0,
-        };
-    }
-    report.note = match (loaded, count) {
+        })
+        .collect();
+    let loaded = publication::publish(context, draft).await?;
+    let note = match (loaded, count) {
         (_, 0) => None,
         (0, _) => Some("the warehouse has it already".to_owned()),
         (_, 1) => Some("one table into the warehouse too".to_owned()),
         (_, count) => Some(format!("{count} of the tables into the warehouse too")),
     };
-    Ok(report)
+    Ok(StepReport { rows_in: of_tables, rows_out: of_tables, note, ..StepReport::default() })
+}
+
+/// The token by which the warehouse knows what a run made of a partition.
+pub fn load_token(generation: &str, partition: Partition) -> String {
+    format!("{generation}/{partition}")
 }
 
 /// A table's partition as readers see it.

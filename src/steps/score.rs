@@ -9,6 +9,7 @@ use super::TableRead;
 use super::context::StepContext;
 use super::dataset::cut;
 use super::fit::{Cuts, Ran, count, find, fit_for_serving, job_name, run, train_step};
+use super::publication::Draft;
 use super::train::{describe, to_value};
 use crate::pipeline::interval::Partition;
 use crate::pipeline::job::{MAX_RUNTIME, MetricDefinition, peak_memory_metric};
@@ -32,14 +33,14 @@ pub struct Scored {
     pub model: String,
 }
 
-/// Scores all users of the window, leaves out what they already have, and publishes the tables
-/// `<step>` and `<step>_fallback`.
+/// Scores all users of the window, leaves out what they already have, and returns the tables `<step>`
+/// and `<step>_fallback`, which are to be made visible.
 pub async fn score(
     context: &StepContext,
     name: &Name,
     step: &ScoreStep,
     reads: &[TableRead],
-) -> Outcome<StepReport> {
+) -> Outcome<(StepReport, Draft)> {
     let is_select = matches!(
         context.pipeline.step(step.model.as_str()).map(|step| &step.kind),
         Some(StepKind::Select(_))
@@ -95,7 +96,6 @@ pub async fn score(
         tables.push(entry);
         partitions.push(partition);
     }
-    context.services.catalog.publish(&tables, &partitions, &context.lease).await?;
     let users = metrics.get("users").copied().map_or(0, count);
     let rows = partitions.first().map_or(0, |partition| partition.rows);
     let scored = Scored {
@@ -104,7 +104,7 @@ pub async fn score(
         model: describe(&model),
     };
     context.made.put_output(name, to_value(&scored)?);
-    Ok(StepReport {
+    let report = StepReport {
         rows_in: users,
         rows_out: rows,
         bytes_out: partitions.iter().flat_map(|p| &p.files).map(|file| file.bytes).sum(),
@@ -115,7 +115,9 @@ pub async fn score(
             partitions.get(1).map_or(0, |p| p.rows / step.top.max(1) as u64)
         )),
         ..StepReport::default()
-    })
+    };
+    let part = format!("{name}/{}", context.date);
+    Ok((report, Draft { part, tables, partitions, ..Draft::default() }))
 }
 
 fn folder_of(model: &ModelRecord) -> String {

@@ -21,7 +21,7 @@ use stand_ins::stack::{Stack, bucket_name, or_skip};
 
 use super::athena::Athena;
 use super::session::{open, target};
-use crate::contract::catalog::{catalog_contract, whole_states};
+use crate::contract::catalog::{catalog_contract, taken_back, whole_states};
 use crate::contract::{at, kind, lease};
 
 /// A session with a bucket and a database of its own; Glue is at `glue`.
@@ -124,6 +124,7 @@ async fn contract_over_moto() {
     let Some(stack) = or_skip() else { return };
     let session = place(stack, &stack.moto()).await;
     catalog_contract(async |name| beside(&session, name)).await;
+    taken_back(beside(&session, "back"), beside(&session, "back")).await;
 }
 
 /// What Glue holds is what Athena's and Spectrum's documents ask for.

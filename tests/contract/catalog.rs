@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use recctl::adapters::local::SqliteCatalog;
 use recctl::pipeline::step::SchemaChange;
-use recctl::ports::{Catalog, ColumnEntry, FileEntry, PartitionEntry, TableEntry};
+use recctl::ports::{Catalog, ColumnEntry, FileEntry, Flip, PartitionEntry, TableEntry};
 use recctl::run::failure::FailureKind;
 
 use super::{at, day, fenced, kind, lease};
@@ -217,6 +217,78 @@ async fn fences(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
     assert_eq!(other.history("w", "all").await.unwrap().len(), 3);
 }
 
+/// A publication is undone where it is still what readers see, and nowhere else. Apart from the rest,
+/// as a stand-in deletes no partitions.
+pub async fn taken_back(catalog: Arc<dyn Catalog>, other: Arc<dyn Catalog>) {
+    let whole = |name: &str| TableEntry { by_day: false, ..table(name) };
+    let wide = TableEntry { columns: columns(&["ts", "id"]), ..table("t") };
+    let seen = async || {
+        let mut seen = Vec::new();
+        for table in other.tables().await.unwrap() {
+            let partitions = other.partitions(&table.name).await.unwrap();
+            let keys: Vec<String> = partitions.iter().map(|one| one.key.clone()).collect();
+            // Those that are asked for are those that there are.
+            let some = other.some(&table.name, &keys).await.unwrap();
+            assert_eq!(some, partitions, "{}", table.name);
+            seen.extend(partitions.iter().map(|one| format!("{} {}", one.table, one.generation)));
+        }
+        seen.join(", ")
+    };
+    let two = [partition("t", "2026-03-01", "r1"), partition("w", "all", "r1")];
+    catalog.publish(&[table("t"), whole("w")], &two, &fenced("daily/1", 5)).await.unwrap();
+    let before = seen().await;
+    assert_eq!(before, "t r1, w r1");
+
+    let new = [
+        partition("t", "2026-03-01", "r2"),
+        partition("t", "2026-03-02", "r2"),
+        partition("w", "all", "r2"),
+        partition("v", "all", "r2"),
+        partition("quarantine", "t/2026-03-01", "r2"),
+    ];
+    let flips: Vec<Flip> = new
+        .iter()
+        .map(|to| Flip {
+            to: to.clone(),
+            from: two.iter().find(|from| (&from.table, &from.key) == (&to.table, &to.key)).cloned(),
+        })
+        .collect();
+    let tables = [wide.clone(), whole("w"), whole("v"), whole("quarantine")];
+    let former = [table("t"), whole("w")];
+    let lease = fenced("daily/1", 6);
+    // Nothing of it is visible yet: nothing changes.
+    catalog.take_back(&former, &flips, &lease).await.unwrap();
+    assert_eq!(seen().await, before);
+    catalog.publish(&tables, &new, &lease).await.unwrap();
+    assert_eq!(seen().await, "quarantine r2, t r2, t r2, v r2, w r2");
+    assert_eq!(other.some("t", &["2026-03-02".to_owned()]).await.unwrap(), [new[1].clone()]);
+    assert_eq!(other.some("t", &["2026-04-01".to_owned()]).await, Ok(vec![]));
+    assert_eq!(other.some("t", &["no key".to_owned()]).await, Ok(vec![]));
+    assert_eq!(other.some("nothing", &["all".to_owned()]).await, Ok(vec![]));
+
+    // Who was taken over takes nothing back.
+    let late = catalog.take_back(&former, &flips, &fenced("daily/1", 5)).await;
+    assert_eq!(kind(late), FailureKind::Conflict);
+    assert_eq!(seen().await, "quarantine r2, t r2, t r2, v r2, w r2");
+    for _ in 0..2 {
+        other.take_back(&former, &flips, &lease).await.unwrap();
+        assert_eq!(seen().await, before);
+        assert_eq!(catalog.table("t").await.unwrap().unwrap().columns, columns(&["ts"]));
+    }
+    // Who took it back had a fence, which stays.
+    let late = catalog.publish(&tables, &new, &fenced("daily/1", 5)).await;
+    assert_eq!(kind(late), FailureKind::Conflict);
+
+    // It can come again, in part; what came after it stays.
+    catalog.publish(&tables[1..3], &new[2..4], &lease).await.unwrap();
+    let newer = partition("t", "2026-03-01", "r3");
+    catalog.publish(std::slice::from_ref(&wide), &[newer], &lease).await.unwrap();
+    assert_eq!(seen().await, "t r3, v r2, w r2");
+    catalog.take_back(&former, &flips, &lease).await.unwrap();
+    assert_eq!(seen().await, "t r3, w r1");
+    assert_eq!(other.table("t").await, Ok(Some(wide)), "nothing of `t` was taken back");
+}
+
 /// What was visible before is known of all partitions at once, until it is forgotten.
 async fn forgotten(catalog: Arc<dyn Catalog>) {
     assert_eq!(catalog.earlier("t").await, Ok(vec![]));
@@ -301,5 +373,6 @@ async fn sqlite_catalog() {
         store
     };
     catalog_contract(open).await;
+    taken_back(open("back").await, open("back").await).await;
     whole_states(open("whole").await, open("whole").await).await;
 }

@@ -5,7 +5,11 @@ use recctl::adapters::local::{SqliteStateStore, host_name};
 use recctl::pipeline::estimate::Estimate;
 use recctl::pipeline::fingerprint::Fingerprint;
 use recctl::pipeline::interval::Partition;
-use recctl::ports::{Lease, StateStore};
+use recctl::pipeline::step::SchemaChange;
+use recctl::ports::{
+    ColumnEntry, FileEntry, Flip, Lease, Load, PartitionEntry, Publication, StateStore, TableEntry,
+    TableLoad, TableShape,
+};
 use recctl::run::failure::{Failure, FailureKind};
 use recctl::run::record::{
     Decision, Input, LedgerRow, Mark, MarkedAs, ModelRecord, ModelResult, RolledBack, RunId,
@@ -106,6 +110,7 @@ pub async fn state_store_contract(open: impl AsyncFn(&str) -> Arc<dyn StateStore
     removed(&*open("removed").await).await;
     steps(&*open("steps").await).await;
     ledger(&*open("ledger").await, &*open("ledger").await).await;
+    publications(&*open("publications").await, &*open("publications").await).await;
     decisions(&*open("decisions").await).await;
     lease(&*open("lease").await, &*open("lease").await).await;
     fencing(&*open("fencing").await, &*open("fencing").await).await;
@@ -197,6 +202,104 @@ async fn ledger(store: &dyn StateStore, other: &dyn StateStore) {
     all.sort_by_key(|row| (row.step.clone(), row.partition));
     assert_eq!(all, [rows[0].clone(), replaced, added]);
     assert_eq!(other.ledger(&name("weekly")).await, Ok(vec![weekly]));
+}
+
+/// A publication of so many partitions.
+pub fn publication(id: &str, lease: &Lease, partitions: u32) -> Publication {
+    let table = TableEntry {
+        name: "a".to_owned(),
+        columns: vec![ColumnEntry {
+            name: "id".to_owned(),
+            kind: "Utf8".to_owned(),
+            nullable: false,
+        }],
+        by_day: true,
+        schema_change: SchemaChange::Stop,
+    };
+    let first = day("2026-03-01");
+    let entry = |number: u32, run: &str| {
+        let hash = sha256(&format!("{run} {number}"));
+        PartitionEntry {
+            table: "a".to_owned(),
+            key: first.plus(number).to_string(),
+            date: Some(first.plus(number)),
+            generation: run.to_owned(),
+            files: vec![FileEntry { path: format!("a/{hash}"), bytes: 9, rows: 7 }],
+            rows: 7,
+            content_hash: hash[..32].to_owned(),
+            fingerprint: hash[32..48].to_owned(),
+            published: at(0),
+        }
+    };
+    let flip = |number: u32| Flip {
+        to: entry(number, "r1"),
+        from: (number > 0).then(|| entry(number, "r0")),
+    };
+    let load = TableLoad {
+        table: table.clone(),
+        date: Some(first),
+        files: Vec::new(),
+        rows: 7,
+        layout: Default::default(),
+    };
+    Publication {
+        id: id.to_owned(),
+        pipeline: name("daily"),
+        run: RunId::from_text("r1"),
+        lease: lease.name.clone(),
+        fence: lease.fence,
+        begun: at(i64::from(partitions)),
+        tables: vec![TableShape {
+            schema_change: SchemaChange::Allow,
+            before: Some(table.clone()),
+            table,
+        }],
+        flips: (0..partitions).map(flip).collect(),
+        loads: vec![Load { token: "r1/x".to_owned(), run: "r1".to_owned(), tables: vec![load] }],
+        rows: vec![ledger_row("a", "2026-03-01", "r1")],
+    }
+}
+
+fn sha256(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// What is about to become visible is known to whoever comes next, until the ledger says it.
+async fn publications(store: &dyn StateStore, other: &dyn StateStore) {
+    let (daily, lease) = (name("daily"), held(store).await);
+    assert_eq!(other.publications().await, Ok(vec![]));
+    // The second takes several items of DynamoDB.
+    let (small, large) = (publication("r1/b/2", &lease, 3), publication("r1/a", &lease, 12_000));
+    for one in [&large, &small] {
+        store.begin_publication(one, &lease).await.unwrap();
+    }
+    assert_eq!(other.publications().await, Ok(vec![small.clone(), large.clone()]));
+    // Another attempt takes the place of the first, also where it is smaller.
+    let less = Publication { begun: at(1), ..publication("r1/a", &lease, 2) };
+    store.begin_publication(&less, &lease).await.unwrap();
+    assert_eq!(other.publications().await, Ok(vec![less.clone(), small.clone()]));
+
+    // Ended with its rows, all or none.
+    let rows = [ledger_row("a", "2026-03-01", "r1"), ledger_row("b", "2026-03-01", "r1")];
+    store.end_publication(&less.id, &rows, &lease).await.unwrap();
+    assert_eq!(other.publications().await, Ok(vec![small.clone()]));
+    assert_eq!(other.ledger(&daily).await.unwrap().len(), 2);
+    let more = [ledger_row("c", "2026-03-01", "r1")];
+    store.end_publication(&less.id, &more, &lease).await.unwrap();
+    assert_eq!(other.ledger(&daily).await.unwrap().len(), 3);
+
+    // Who was taken over begins and ends nothing.
+    let second = other.acquire("daily", "two/2/b", MINUTE, at(60)).await.unwrap();
+    let late = publication("r1/late", &lease, 1);
+    assert_eq!(kind(store.begin_publication(&late, &lease).await), FailureKind::Conflict);
+    let rows = [ledger_row("d", "2026-03-01", "r1")];
+    assert_eq!(kind(store.end_publication(&small.id, &rows, &lease).await), FailureKind::Conflict);
+    assert_eq!(store.publications().await, Ok(vec![small.clone()]));
+    assert_eq!(store.ledger(&daily).await.unwrap().len(), 3);
+    other.end_publication(&small.id, &[], &second).await.unwrap();
+    assert_eq!(store.publications().await, Ok(vec![]));
+    assert_eq!(store.ledger(&daily).await.unwrap().len(), 3);
 }
 
 async fn decisions(store: &dyn StateStore) {

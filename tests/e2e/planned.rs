@@ -121,8 +121,9 @@ fn hold(before: &State, after: &State, plan: &Value) {
         .iter()
         .enumerate()
         .filter(|(at, (_, resource, count))| {
-            // Training sets come and go; the lease is as it was before.
-            let comes_and_goes = resource == "lake/datasets/" || resource == "state.db:leases";
+            // Training sets and publications come and go; the lease is as it was before.
+            let comes_and_goes = ["lake/datasets/", "state.db:leases", "state.db:publications"];
+            let comes_and_goes = comes_and_goes.contains(&resource.as_str());
             let is_certain = count.get("exactly").is_some() || count.get("about").is_some();
             !seen.contains(at) && !comes_and_goes && is_certain
         })

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use recctl::app::{App, Opening};
+use recctl::engine::settle::settle;
 use recctl::engine::{RunOptions, gather, run};
 use recctl::pipeline::graph::Pipeline;
 use recctl::pipeline::retries::{Retries, RetryPolicy};
@@ -43,6 +44,16 @@ impl EventSink for Heard {
 }
 
 impl Heard {
+    /// What people were told.
+    pub fn notices(&self) -> Vec<String> {
+        let events = self.0.lock().unwrap();
+        let notices = events.iter().filter_map(|event| match event {
+            RunEvent::Noticed { message } => Some(message.clone()),
+            _ => None,
+        });
+        notices.collect()
+    }
+
     fn retries(&self) -> usize {
         let events = self.0.lock().unwrap();
         events.iter().filter(|event| matches!(event, RunEvent::StepRetried { .. })).count()
@@ -108,6 +119,7 @@ pub async fn attempt_at(
     let mut services = services(app, gate).await;
     services.clock = clock.unwrap_or(services.clock);
     let services = Arc::new(services);
+    settle(&services, Some(&pipeline.name), &App::holder(), heard.as_ref()).await?;
     let date = date.parse().unwrap();
     let facts = gather(&services, pipeline, &[date], false).await?;
     let plan = plan(pipeline, date, &facts)?;

@@ -138,6 +138,12 @@ impl Catalog for Faulty<dyn Catalog> {
     async fn partitions(&self, table: &str) -> Outcome<Vec<PartitionEntry>> {
         self.1.pass("catalog.partitions", self.0.partitions(table)).await
     }
+    async fn some(&self, table: &str, keys: &[String]) -> Outcome<Vec<PartitionEntry>> {
+        self.1.pass("catalog.some", self.0.some(table, keys)).await
+    }
+    async fn take_back(&self, tables: &[TableEntry], flips: &[Flip], lease: &Lease) -> Outcome<()> {
+        self.1.pass("catalog.take_back", self.0.take_back(tables, flips, lease)).await
+    }
     async fn publish(
         &self,
         tables: &[TableEntry],
@@ -280,6 +286,15 @@ impl StateStore for Faulty<dyn StateStore> {
     }
     async fn put_ledger(&self, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
         self.1.pass("state.put_ledger", self.0.put_ledger(rows, lease)).await
+    }
+    async fn begin_publication(&self, one: &Publication, lease: &Lease) -> Outcome<()> {
+        self.1.pass("state.begin_publication", self.0.begin_publication(one, lease)).await
+    }
+    async fn publications(&self) -> Outcome<Vec<Publication>> {
+        self.1.pass("state.publications", self.0.publications()).await
+    }
+    async fn end_publication(&self, id: &str, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
+        self.1.pass("state.end_publication", self.0.end_publication(id, rows, lease)).await
     }
     async fn decision_before(
         &self,

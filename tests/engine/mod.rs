@@ -12,3 +12,4 @@ mod ledger;
 mod paused;
 mod planner;
 mod reader;
+mod settling;

@@ -44,13 +44,16 @@ async fn origins(app: &App, pipeline: &Pipeline) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_was_taken_over_while_paused_makes_nothing_visible() {
-    let calls: [Call; 8] = [
+    let calls: [Call; 10] = [
+        ("state.begin_publication", 0),
         ("catalog.publish", 0),
         // That of the recommendations.
         ("catalog.publish", 1),
         ("warehouse.load", 0),
-        ("state.put_ledger", 0),
-        ("state.put_ledger", 2),
+        ("state.end_publication", 0),
+        ("state.end_publication", 1),
+        // That of the load, after that of the training.
+        ("state.put_ledger", 1),
         ("serving.begin", 0),
         ("serving.put", 0),
         ("serving.seal_and_flip", 0),

@@ -25,7 +25,8 @@
 //! generation. If a call fails, what was flipped before is flipped back. Added columns, wider types
 //! and new tables without rows stay then: nobody's query fails over them, and another publication may
 //! stand on them by now. A process that dies in between, or a future that is dropped, leaves some
-//! partitions new; the next publication of the same makes the rest visible.
+//! partitions new; the next publication of the same makes the rest visible. What that is, the state
+//! store knows: the engine writes it down before the first flip.
 //!
 //! A table's definition changes by compare-and-set on its version, so nobody's change is lost. Glue
 //! has no such thing for partitions: two processes must not publish one partition at a time, which
@@ -48,6 +49,7 @@ mod manifest;
 mod pointer;
 mod publish;
 mod table;
+mod take_back;
 
 use std::sync::Arc;
 
@@ -57,7 +59,7 @@ use tokio::sync::Mutex;
 
 use super::AwsSession;
 use crate::pipeline::target::S3Location;
-use crate::ports::{Catalog, Lease, PartitionEntry, TableEntry};
+use crate::ports::{Catalog, Flip, Lease, PartitionEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 use self::api::Glue;
@@ -103,6 +105,26 @@ impl GlueCatalog {
         }
         Ok(pointers)
     }
+
+    /// What pointers show, by key: the files of some are in their manifests only.
+    async fn shown(&self, table: &str, pointers: Vec<Pointer>) -> Outcome<Vec<PartitionEntry>> {
+        let (long, short): (Vec<_>, Vec<_>) =
+            pointers.into_iter().partition(|pointer| pointer.files_elsewhere);
+        let mut partitions: Vec<_> = short.into_iter().map(|pointer| pointer.entry).collect();
+        let expected = long.len();
+        let paths = long.into_iter().map(|pointer| (pointer.manifest, pointer.entry.published));
+        let read = self.manifests.read_all(paths.collect()).await?;
+        if read.len() != expected {
+            let message =
+                format!("{} of the manifests of table `{table}` are gone", expected - read.len());
+            return Err(Failure::new(FailureKind::Input, message).with_hint(
+                "restore the objects below `_recctl/catalog/` of the lake, or publish again",
+            ));
+        }
+        partitions.extend(read);
+        partitions.sort_by(|a, b| a.key.cmp(&b.key));
+        Ok(partitions)
+    }
 }
 
 #[async_trait]
@@ -127,25 +149,28 @@ impl Catalog for GlueCatalog {
         let Some(table) = self.glue.table(table).await? else { return Ok(Vec::new()) };
         let Some(entry) = table::entry_of(&table)? else { return Ok(Vec::new()) };
         let pointers = self.pointers(&table, &entry).await?;
-        let (long, short): (Vec<_>, Vec<_>) =
-            pointers.into_iter().partition(|pointer| pointer.files_elsewhere);
-        let mut partitions: Vec<_> = short.into_iter().map(|pointer| pointer.entry).collect();
-        let expected = long.len();
-        let paths = long.into_iter().map(|pointer| (pointer.manifest, pointer.entry.published));
-        let read = self.manifests.read_all(paths.collect()).await?;
-        if read.len() != expected {
-            let message = format!(
-                "{} of the manifests of table `{}` are gone",
-                expected - read.len(),
-                entry.name
-            );
-            return Err(Failure::new(FailureKind::Input, message).with_hint(
-                "restore the objects below `_recctl/catalog/` of the lake, or publish again",
-            ));
-        }
-        partitions.extend(read);
-        partitions.sort_by(|a, b| a.key.cmp(&b.key));
-        Ok(partitions)
+        self.shown(&entry.name, pointers).await
+    }
+
+    async fn some(&self, table: &str, keys: &[String]) -> Outcome<Vec<PartitionEntry>> {
+        let Some(table) = self.glue.table(table).await? else { return Ok(Vec::new()) };
+        let Some(entry) = table::entry_of(&table)? else { return Ok(Vec::new()) };
+        let partitioning = Partitioning::of(&entry);
+        let pointers = if partitioning == Partitioning::Whole {
+            self.pointers(&table, &entry).await?
+        } else {
+            let values: Vec<_> = keys.iter().filter_map(|key| partitioning.split(key)).collect();
+            let found = self.glue.some_partitions(&entry.name, &values).await?;
+            let mut pointers = Vec::with_capacity(found.len());
+            for (values, partition) in found {
+                let key = partitioning.key(&values);
+                let parameters = partition.parameters();
+                pointers.extend(Pointer::read(&entry.name, &key, partitioning, parameters)?);
+            }
+            pointers
+        };
+        let wanted = pointers.into_iter().filter(|pointer| keys.contains(&pointer.entry.key));
+        self.shown(&entry.name, wanted.collect()).await
     }
 
     async fn publish(
@@ -155,6 +180,10 @@ impl Catalog for GlueCatalog {
         lease: &Lease,
     ) -> Outcome<()> {
         self.publish_all(tables, partitions, lease).await
+    }
+
+    async fn take_back(&self, tables: &[TableEntry], flips: &[Flip], lease: &Lease) -> Outcome<()> {
+        self.take_back_all(tables, flips, lease).await
     }
 
     async fn fence(&self, tables: &[String], lease: &Lease) -> Outcome<()> {

@@ -7,11 +7,13 @@
 //! | run in the list of all | `runs` | `<start in microseconds>#<id>` |
 //! | row of the ledger | `ledger#<pipeline>` | `<step>#<partition>` |
 //! | decision | `decision#<pipeline>#<step>` | `<date>` |
+//! | publication that was begun, in parts | `publications` | `<id>#<part>` |
 //! | lease | `lease#<name>` | `lease` |
 
 mod collisions;
 mod item;
 mod lease;
+mod publications;
 mod table;
 
 use std::collections::HashMap;
@@ -33,7 +35,7 @@ use super::error::failure;
 use super::session::AwsSession;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::ports::{Holding, Lease, StateStore};
+use crate::ports::{Holding, Lease, Publication, StateStore};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 
@@ -101,9 +103,29 @@ impl DynamoDbStateStore {
 
     /// Records under a partition key in the order of their sort keys, page by page.
     async fn query<T: DeserializeOwned>(&self, query: Range<'_>) -> Outcome<Vec<T>> {
-        let mut records = Vec::new();
+        self.items_of(query).await?.iter().map(item::record).collect()
+    }
+
+    /// All items under a partition key, or those whose sort key begins so.
+    async fn items(&self, doing: &str, pk: &str, sk: Option<&str>) -> Outcome<Vec<Item>> {
+        let range = Range {
+            doing,
+            condition: match sk {
+                Some(_) => "#pk = :pk AND begins_with(#sk, :sk)",
+                None => "#pk = :pk",
+            },
+            pk: pk.to_owned(),
+            sk: sk.map(str::to_owned),
+            newest_first: false,
+            limit: usize::MAX,
+        };
+        self.items_of(range).await
+    }
+
+    async fn items_of(&self, query: Range<'_>) -> Outcome<Vec<Item>> {
+        let mut items = Vec::new();
         let mut start: Option<Item> = None;
-        while records.len() < query.limit {
+        while items.len() < query.limit {
             let names = HashMap::from([("#pk", PK), ("#sk", SK)]);
             let names = names.into_iter().filter(|(name, _)| query.condition.contains(name));
             let mut request = self
@@ -122,19 +144,17 @@ impl DynamoDbStateStore {
                 request = request.expression_attribute_values(":sk", text(sk));
             }
             // A page holds at most 1 MB anyway.
-            if let Ok(limit) = i32::try_from(query.limit - records.len()) {
+            if let Ok(limit) = i32::try_from(query.limit - items.len()) {
                 request = request.limit(limit);
             }
             let page = request.send().await.map_err(|error| self.failed(query.doing, &error))?;
-            for item in page.items() {
-                records.push(item::record(item)?);
-            }
             start = page.last_evaluated_key;
+            items.extend(page.items.unwrap_or_default());
             if start.is_none() {
                 break;
             }
         }
-        Ok(records)
+        Ok(items)
     }
 
     /// Writes all or nothing, under a lease or without one.
@@ -155,6 +175,32 @@ impl DynamoDbStateStore {
                 _ => Err(self.failed(doing, &error)),
             },
         }
+    }
+
+    /// Rows of the ledger as part of a transaction of which so many other actions are part.
+    fn ledger_actions(&self, rows: &[LedgerRow], others: usize) -> Outcome<Vec<TransactWriteItem>> {
+        let mut actions = Vec::with_capacity(rows.len());
+        let mut bytes = 0;
+        for row in rows {
+            let pk = format!("ledger#{}", row.pipeline);
+            let sk = format!("{}#{}", row.step, row.partition.key());
+            let doing = format!("write the ledger of `{}`", row.step);
+            let item = item::of_record(&pk, &sk, &doing, row)?;
+            bytes += item::size(&item);
+            actions.push(self.put_action(item)?);
+        }
+        // One is the check of the lease. More would take several transactions, between which a reader
+        // would take half for whole.
+        if actions.len() + others >= TRANSACTION_ACTIONS || bytes > TRANSACTION_BYTES {
+            let text = format!(
+                "cannot write {} rows of {bytes} bytes to the ledger at once: DynamoDB takes {} of {TRANSACTION_BYTES} bytes",
+                rows.len(),
+                TRANSACTION_ACTIONS - 1 - others,
+            );
+            return Err(Failure::new(FailureKind::Exhausted, text)
+                .with_hint("divide the pipeline: all tables of a day are published together"));
+        }
+        Ok(actions)
     }
 
     fn put_action(&self, item: Item) -> Outcome<TransactWriteItem> {
@@ -300,27 +346,20 @@ impl StateStore for DynamoDbStateStore {
     }
 
     async fn put_ledger(&self, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
-        let mut actions = Vec::with_capacity(rows.len() + 1);
-        let mut bytes = 0;
-        for row in rows {
-            let pk = format!("ledger#{}", row.pipeline);
-            let sk = format!("{}#{}", row.step, row.partition.key());
-            let doing = format!("write the ledger of `{}`", row.step);
-            let item = item::of_record(&pk, &sk, &doing, row)?;
-            bytes += item::size(&item);
-            actions.push(self.put_action(item)?);
-        }
-        // More would take several transactions, between which a reader would take half for whole.
-        if actions.len() >= TRANSACTION_ACTIONS || bytes > TRANSACTION_BYTES {
-            let text = format!(
-                "cannot write {} rows of {bytes} bytes to the ledger at once: DynamoDB takes {} of {TRANSACTION_BYTES} bytes",
-                rows.len(),
-                TRANSACTION_ACTIONS - 1,
-            );
-            return Err(Failure::new(FailureKind::Exhausted, text)
-                .with_hint("divide the pipeline: all tables of a day are published together"));
-        }
+        let actions = self.ledger_actions(rows, 0)?;
         self.transact("write the ledger", Some(lease), actions).await
+    }
+
+    async fn begin_publication(&self, publication: &Publication, lease: &Lease) -> Outcome<()> {
+        self.put_publication(publication, lease).await
+    }
+
+    async fn publications(&self) -> Outcome<Vec<Publication>> {
+        self.open_publications().await
+    }
+
+    async fn end_publication(&self, id: &str, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
+        self.forget_publication(id, rows, lease).await
     }
 
     async fn decision_before(

@@ -7,7 +7,7 @@ use rusqlite::{OptionalExtension, Transaction, params};
 
 use super::sqlite::{Attempt, Database, Schema, from_json, pass_fence, to_json};
 use crate::ports::schema_change;
-use crate::ports::{Catalog, Lease, PartitionEntry, TableEntry};
+use crate::ports::{Catalog, Flip, Lease, PartitionEntry, TableEntry};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 static SCHEMA: Schema = Schema {
@@ -97,6 +97,12 @@ impl Catalog for SqliteCatalog {
         texts.await?.iter().map(|text| from_json(text)).collect()
     }
 
+    async fn some(&self, table: &str, keys: &[String]) -> Outcome<Vec<PartitionEntry>> {
+        let mut visible = self.partitions(table).await?;
+        visible.retain(|one| keys.contains(&one.key));
+        Ok(visible)
+    }
+
     async fn publish(
         &self,
         tables: &[TableEntry],
@@ -137,6 +143,38 @@ impl Catalog for SqliteCatalog {
                 }
                 for partition in &partitions {
                     flip(tx, partition)?;
+                }
+                Ok(())
+            })
+            .await
+    }
+
+    async fn take_back(&self, tables: &[TableEntry], flips: &[Flip], lease: &Lease) -> Outcome<()> {
+        let tables = tables
+            .iter()
+            .map(|table| Ok((table.name.clone(), to_json(table)?)))
+            .collect::<Outcome<Vec<_>>>()?;
+        let (flips, lease) = (flips.to_vec(), lease.clone());
+        self.database
+            .write(move |tx| {
+                pass_fence(tx, "fences", &lease)?;
+                for Flip { to, from } in &flips {
+                    if !visible(tx, &to.table, &to.key)?.is_some_and(|now| now.is_same(to)) {
+                        continue;
+                    }
+                    match from {
+                        Some(from) => flip(tx, from)?,
+                        None => {
+                            tx.prepare_cached(
+                                "DELETE FROM pointers WHERE table_name = ?1 AND key = ?2",
+                            )?
+                            .execute([&to.table, &to.key])?;
+                        }
+                    }
+                    if let Some((name, entry)) = tables.iter().find(|table| table.0 == to.table) {
+                        tx.prepare_cached("UPDATE tables SET entry = ?2 WHERE name = ?1")?
+                            .execute([name, entry])?;
+                    }
                 }
                 Ok(())
             })
@@ -206,18 +244,22 @@ impl Catalog for SqliteCatalog {
     }
 }
 
-/// Makes one generation visible.
-fn flip(tx: &Transaction<'_>, partition: &PartitionEntry) -> Attempt<()> {
-    let visible: Option<String> = tx
+/// What a partition shows.
+fn visible(tx: &Transaction<'_>, table: &str, key: &str) -> Attempt<Option<PartitionEntry>> {
+    let text: Option<String> = tx
         .prepare_cached(
             "SELECT g.entry FROM pointers p JOIN generations g \
              ON g.table_name = p.table_name AND g.key = p.key AND g.generation = p.generation \
              WHERE p.table_name = ?1 AND p.key = ?2",
         )?
-        .query_row([&partition.table, &partition.key], |row| row.get(0))
+        .query_row([table, key], |row| row.get(0))
         .optional()?;
-    if let Some(text) = visible {
-        let visible: PartitionEntry = from_json(&text)?;
+    Ok(text.map(|text| from_json(&text)).transpose()?)
+}
+
+/// Makes one generation visible.
+fn flip(tx: &Transaction<'_>, partition: &PartitionEntry) -> Attempt<()> {
+    if let Some(visible) = visible(tx, &partition.table, &partition.key)? {
         // The time of publication is not part of what is published: a repeated call has a later one.
         if visible == (PartitionEntry { published: visible.published, ..partition.clone() }) {
             return Ok(());

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::sqlite::{Attempt, Database, Schema, from_json, to_json};
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::ports::{Holding, Lease, StateStore};
+use crate::ports::{Holding, Lease, Publication, StateStore};
 use crate::run::failure::Outcome;
 use crate::run::record::{Decision, LedgerRow, RunId, RunRecord, StepRecord};
 
@@ -58,6 +58,13 @@ CREATE TABLE leases (
 ",
         "
 ALTER TABLE leases ADD COLUMN since INTEGER;
+",
+        "
+CREATE TABLE publications (
+    id TEXT NOT NULL PRIMARY KEY,
+    begun INTEGER NOT NULL,
+    record TEXT NOT NULL
+) WITHOUT ROWID;
 ",
     ],
     page_size: 4096,
@@ -190,27 +197,43 @@ impl StateStore for SqliteStateStore {
     }
 
     async fn put_ledger(&self, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
-        let lease = lease.clone();
-        let rows = rows
-            .iter()
-            .map(|row| {
-                let keys = (row.pipeline.to_string(), row.step.to_string(), row.partition.key());
-                Ok((keys, to_json(row)?))
-            })
-            .collect::<Outcome<Vec<_>>>()?;
+        let (lease, rows) = (lease.clone(), ledger_texts(rows)?);
         self.database
             .write(move |tx| {
                 check_held(tx, &lease)?;
-                let mut upsert = tx.prepare_cached(
-                    "INSERT INTO ledger (pipeline, step, partition, record) \
-                     VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT (pipeline, step, partition) DO UPDATE \
-                     SET record = excluded.record",
-                )?;
-                for ((pipeline, step, partition), record) in &rows {
-                    upsert.execute(params![pipeline, step, partition, record])?;
-                }
+                write_ledger(tx, &rows)
+            })
+            .await
+    }
+
+    async fn begin_publication(&self, publication: &Publication, lease: &Lease) -> Outcome<()> {
+        let (id, begun) = (publication.id.clone(), publication.begun.timestamp_micros());
+        let (lease, record) = (lease.clone(), to_json(publication)?);
+        self.database
+            .write(move |tx| {
+                check_held(tx, &lease)?;
+                tx.prepare_cached(
+                    "INSERT INTO publications (id, begun, record) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (id) DO UPDATE \
+                     SET begun = excluded.begun, record = excluded.record",
+                )?
+                .execute(params![id, begun, record])?;
                 Ok(())
+            })
+            .await
+    }
+
+    async fn publications(&self) -> Outcome<Vec<Publication>> {
+        self.select("SELECT record FROM publications ORDER BY begun, id", Vec::new()).await
+    }
+
+    async fn end_publication(&self, id: &str, rows: &[LedgerRow], lease: &Lease) -> Outcome<()> {
+        let (id, lease, rows) = (id.to_owned(), lease.clone(), ledger_texts(rows)?);
+        self.database
+            .write(move |tx| {
+                check_held(tx, &lease)?;
+                tx.prepare_cached("DELETE FROM publications WHERE id = ?1")?.execute([&id])?;
+                write_ledger(tx, &rows)
             })
             .await
     }
@@ -328,6 +351,28 @@ impl StateStore for SqliteStateStore {
             })
             .await
     }
+}
+
+/// A row of the ledger: pipeline, step and partition, and the record.
+type LedgerText = ([String; 3], String);
+
+fn ledger_texts(rows: &[LedgerRow]) -> Outcome<Vec<LedgerText>> {
+    let text = |row: &LedgerRow| {
+        let keys = [row.pipeline.to_string(), row.step.to_string(), row.partition.key()];
+        Ok((keys, to_json(row)?))
+    };
+    rows.iter().map(text).collect()
+}
+
+fn write_ledger(tx: &Transaction<'_>, rows: &[LedgerText]) -> Attempt<()> {
+    let mut upsert = tx.prepare_cached(
+        "INSERT INTO ledger (pipeline, step, partition, record) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (pipeline, step, partition) DO UPDATE SET record = excluded.record",
+    )?;
+    for ([pipeline, step, partition], record) in rows {
+        upsert.execute(params![pipeline, step, partition, record])?;
+    }
+    Ok(())
 }
 
 /// Who holds or held a lease last, and its fence; `None` if nobody ever had it.

@@ -88,7 +88,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         reason: args.reason.trim().to_owned(),
         holder: App::holder(),
     };
-    let parts = mark(services, &pipeline, &marking).await?;
+    let parts = mark(services, &pipeline, &marking, app.reporter().as_ref()).await?;
     let (parts, word) = (counted(parts as u64, "part"), marking.set.word());
     crate::cli::print(&format!("{parts} set as {word}; on record as run {}", marking.run));
     Ok(0)

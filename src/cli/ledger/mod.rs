@@ -87,11 +87,19 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     {
         ledger = ledger.since(first);
     }
+    let open: Vec<String> = known.facts.open.into_iter().map(|open| open.told).collect();
     let target = &app.settings.target;
     match args.format {
-        Format::Human => super::print(&lines(&ledger, target, width(), paint(app)).join("\n")),
+        Format::Human => {
+            let mut lines = lines(&ledger, target, width(), paint(app));
+            if !open.is_empty() {
+                lines.push(String::new());
+                lines.extend(open);
+            }
+            super::print(&lines.join("\n"));
+        }
         Format::Json => {
-            let object = object(&ledger, target);
+            let object = object(&ledger, target, &open);
             super::print(&serde_json::to_string_pretty(&object).unwrap_or_default());
         }
     }

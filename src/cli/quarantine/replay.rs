@@ -8,6 +8,7 @@ use super::super::signals::Stop;
 use super::super::{Ended, error};
 use super::rows::{Filter, Quarantine, Row};
 use crate::app::{App, Opening, Target};
+use crate::engine::settle::settle;
 use crate::engine::{RunOptions, gather};
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
@@ -189,6 +190,10 @@ async fn planned(args: &Args, app: &App) -> Outcome<Replay> {
             .restricted_to(&steps),
     );
     let target = app.target(Opening::Existing).await?;
+    if !args.dry_run {
+        let events = app.reporter();
+        settle(&target.services, Some(&pipeline.name), &App::holder(), events.as_ref()).await?;
+    }
     let quarantine = Quarantine::open(&target.services).await?;
     let rows = quarantine.rows(&filter(&step, partition), None).await?;
     let before = rows.into_iter().filter(|row| is_of(row, partition)).collect();

@@ -57,7 +57,9 @@ pub struct Known {
     pub visible: Vec<PartitionEntry>,
     /// Those that were visible before; of each partition newest first.
     pub earlier: Vec<PartitionEntry>,
-    /// All ledgers.
+    /// What publications that are open make visible, and what they may be taken back to.
+    pub open: Vec<PartitionEntry>,
+    /// All ledgers, with the rows of publications that are open.
     pub ledger: Vec<LedgerRow>,
     /// Registered models: paths in the lake.
     pub registered: BTreeSet<String>,
@@ -202,7 +204,8 @@ impl<'a> Judge<'a> {
             // It stopped being visible when the next one came.
             let is_old = until.is_some_and(|until| self.is_old(until));
             let is_live = self.known.live.iter().any(|run| run.as_str() == entry.generation);
-            if number > self.keep.generations && is_old && !is_live {
+            let is_open = self.known.open.iter().any(|open| place(open) == place(entry));
+            if number > self.keep.generations && is_old && !is_live && !is_open {
                 dropped.insert(place(entry));
             }
             until = Some(entry.published);
@@ -214,7 +217,7 @@ impl<'a> Judge<'a> {
     fn files(&mut self, found: &Found, dropped: &BTreeSet<Place<'a>>) {
         let mut needed: BTreeSet<&str> = BTreeSet::new();
         let kept = self.known.earlier.iter().filter(|entry| !dropped.contains(&place(entry)));
-        for entry in self.known.visible.iter().chain(kept) {
+        for entry in self.known.visible.iter().chain(&self.known.open).chain(kept) {
             needed
                 .extend(entry.files.iter().filter_map(|file| group_of(&file.path)).map(|it| it.1));
         }
@@ -284,7 +287,7 @@ impl<'a> Judge<'a> {
         }
         names.extend(self.known.registered.iter().filter_map(|path| job_of(path)));
         let kept = self.known.earlier.iter().filter(|entry| !dropped.contains(&place(entry)));
-        let entries = self.known.visible.iter().chain(kept);
+        let entries = self.known.visible.iter().chain(&self.known.open).chain(kept);
         names.extend(entries.flat_map(|it| &it.files).filter_map(|file| job_of(&file.path)));
         names
     }
@@ -297,7 +300,8 @@ impl<'a> Judge<'a> {
             needed.extend(row.rollback.as_ref().map(|back| back.by.as_str()));
         }
         let kept = self.known.earlier.iter().filter(|entry| !dropped.contains(&place(entry)));
-        needed.extend(self.known.visible.iter().chain(kept).map(|it| it.generation.as_str()));
+        let entries = self.known.visible.iter().chain(&self.known.open).chain(kept);
+        needed.extend(entries.map(|it| it.generation.as_str()));
         needed.extend(self.known.live.iter().map(RunId::as_str));
         let mut of_pipeline: BTreeMap<&str, usize> = BTreeMap::new();
         let mut definitions: BTreeSet<&str> = BTreeSet::new();

@@ -178,6 +178,14 @@ async fn known(services: &Services) -> Outcome<Known> {
         known.visible.extend(services.catalog.partitions(&table.name).await?);
         known.earlier.extend(services.catalog.earlier(&table.name).await?);
     }
+    // A publication that is open needs what it makes visible, and what it may be taken back to.
+    for publication in services.state.publications().await? {
+        for flip in publication.flips {
+            known.open.push(flip.to);
+            known.open.extend(flip.from);
+        }
+        known.ledger.extend(publication.rows);
+    }
     let loaded = known.ledger.iter().map(|row| serde_json::from_value(row.output.clone()));
     let served: BTreeSet<String> = loaded.flatten().map(|one: Loaded| one.table).collect();
     for table in served {

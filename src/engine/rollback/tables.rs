@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::{end, leases, no_run, record, release};
+use crate::engine::settle::settle;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::{LogicalDate, Partition};
 use crate::pipeline::name::Name;
@@ -13,16 +14,16 @@ use crate::pipeline::step::{
     QUARANTINE_TABLE, StepKind, WarehouseLayout, WarehouseMode, fallback_table,
 };
 use crate::ports::{
-    ColumnEntry, FileEntry, Lease, LoadBatch, LoadOutcome, PartitionEntry, TableEntry, TableLoad,
+    ColumnEntry, FileEntry, Flip, Lease, Load, PartitionEntry, Publication, TableEntry, TableLoad,
     schema_change,
 };
 use crate::query::{catalog_schema, scan};
+use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{LedgerRow, RolledBack, RunId, RunRecord, Status, StepRecord, StepReport};
 use crate::steps::context::Services;
-
-/// Rows of the ledger that are written at once: DynamoDB takes a hundred items in a transaction.
-const ROWS_AT_ONCE: usize = 90;
+use crate::steps::publication::{finish, shapes, take_back};
+use crate::steps::publish::load_token;
 
 /// What is to be rolled back.
 #[derive(Debug, Clone)]
@@ -133,7 +134,7 @@ struct Back {
 }
 
 /// Flips tables back and lets the warehouse follow. `find` gives the pipeline by its name, for how
-/// its tables lie in the warehouse.
+/// its tables lie in the warehouse. What runs of the pipeline left half done is settled first.
 ///
 /// Everything is checked first: that the files are there, and that they fit the table as it is now.
 /// The catalog flips at once; if the warehouse cannot follow, it is flipped forth again. Errors:
@@ -143,8 +144,10 @@ pub async fn roll_back(
     services: &Arc<Services>,
     wanted: &TableRollback,
     find: impl AsyncFn(&Name) -> Outcome<Arc<Pipeline>>,
+    events: &dyn EventSink,
 ) -> Outcome<TablesBack> {
     let (pipeline, date, cutoff) = origin(services, wanted).await?;
+    settle(services, Some(&pipeline), &wanted.holder, events).await?;
     let ledger = services.state.ledger(&pipeline).await?;
     let mut done = TablesBack::default();
     let (tables, back) = choose(services, wanted, &ledger, cutoff, &mut done).await?;
@@ -311,27 +314,32 @@ impl Work<'_> {
         let services = self.services;
         services.state.put_run(self.record).await?;
         let now = services.clock.now();
-        let entries: Vec<PartitionEntry> =
-            back.iter().map(|one| PartitionEntry { published: now, ..one.to.clone() }).collect();
-        services.catalog.publish(tables, &entries, self.lease).await?;
-        match self.warehouse(tables, &back, &mut done.merged).await {
+        let flip = |one: &Back| Flip { to: one.to.clone(), from: Some(one.from.clone()) };
+        let publication = Publication {
+            id: format!("{}/rollback", self.record.id),
+            pipeline: self.record.pipeline.clone(),
+            run: self.record.id.clone(),
+            lease: self.lease.name.clone(),
+            fence: self.lease.fence,
+            begun: now,
+            tables: shapes(services, tables.to_vec()).await?,
+            flips: back.iter().map(flip).collect(),
+            loads: self.loads(tables, &back, &mut done.merged),
+            rows: self.rows(&back, ledger),
+        };
+        services.state.begin_publication(&publication, self.lease).await?;
+        match finish(services, &publication, self.lease).await {
             Ok(rows) => done.loaded = rows,
             Err(failure) => {
-                let former: Vec<PartitionEntry> = back
-                    .iter()
-                    .map(|one| PartitionEntry { published: now, ..one.from.clone() })
-                    .collect();
-                let forth = services.catalog.publish(tables, &former, self.lease).await;
-                let what = match forth {
-                    Ok(()) => "the warehouse cannot follow, and nothing was rolled back".to_owned(),
+                let what = match take_back(services, &publication, self.lease).await {
+                    Ok(()) => "nothing was rolled back".to_owned(),
                     Err(also) => format!(
-                        "the catalog was rolled back ({also} while it was to be undone), but not the warehouse"
+                        "the rollback is half done ({also} while it was to be undone), and whoever starts next settles it"
                     ),
                 };
                 return Err(failure.while_doing(what));
             }
         }
-        self.ledger(&back, ledger).await?;
         for one in &back {
             self.step(one, now).await?;
         }
@@ -361,13 +369,8 @@ impl Work<'_> {
         }
     }
 
-    /// Loads copies of what is visible now; returns the rows.
-    async fn warehouse(
-        &self,
-        tables: &[TableEntry],
-        back: &[Back],
-        merged: &mut Vec<String>,
-    ) -> Outcome<u64> {
+    /// Copies of what becomes visible.
+    fn loads(&self, tables: &[TableEntry], back: &[Back], merged: &mut Vec<String>) -> Vec<Load> {
         let mut loads = Vec::new();
         for one in back {
             let Some(layout) = self.layout(&one.to.table) else { continue };
@@ -387,30 +390,21 @@ impl Work<'_> {
                 layout: layout.clone(),
             });
         }
-        if loads.is_empty() {
-            return Ok(0);
-        }
         // One transaction for each part of the tables: Redshift takes forty statements in one.
-        let mut rows = 0;
         let dates: BTreeSet<Option<LogicalDate>> = loads.iter().map(|load| load.date).collect();
-        for date in dates {
-            let of_day = loads.iter().filter(|load| load.date == date).cloned().collect();
-            let part = date.map_or(Partition::Whole, Partition::Day);
-            let batch = LoadBatch {
-                token: format!("{}/{part}", self.record.id),
-                run: self.record.id.to_string(),
-                lease: self.lease.clone(),
-                tables: of_day,
-            };
-            if let LoadOutcome::Loaded(loaded) = self.services.warehouse.load(&batch).await? {
-                rows += loaded;
-            }
-        }
-        Ok(rows)
+        let of_date = |date: Option<LogicalDate>| Load {
+            token: load_token(
+                self.record.id.as_str(),
+                date.map_or(Partition::Whole, Partition::Day),
+            ),
+            run: self.record.id.to_string(),
+            tables: loads.iter().filter(|load| load.date == date).cloned().collect(),
+        };
+        dates.into_iter().map(of_date).collect()
     }
 
-    /// Says in the ledger what is visible now, so that the next run knows of it.
-    async fn ledger(&self, back: &[Back], ledger: &[LedgerRow]) -> Outcome<()> {
+    /// What the ledger says of what becomes visible, so that the next run knows of it.
+    fn rows(&self, back: &[Back], ledger: &[LedgerRow]) -> Vec<LedgerRow> {
         let mut rows = Vec::new();
         for one in back {
             let Ok(partition) = Partition::try_from(one.to.key.clone()) else { continue };
@@ -429,10 +423,7 @@ impl Work<'_> {
                 ..row.clone()
             });
         }
-        for rows in rows.chunks(ROWS_AT_ONCE) {
-            self.services.state.put_ledger(rows, self.lease).await?;
-        }
-        Ok(())
+        rows
     }
 
     /// Puts a flip on record.

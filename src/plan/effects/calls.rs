@@ -214,7 +214,10 @@ fn state(record: Record, writes: Amount, table: &str) -> Vec<Call> {
             vec![one(operation::CREATE_TABLE, writes), one(operation::SET_BACKUPS, writes)]
         }
         Record::Lease | Record::LeaseRenewal => vec![one(operation::UPDATE_ITEM, writes)],
-        Record::Run | Record::Ledger | Record::Decision => vec![one(operation::TRANSACT, writes)],
+        // A publication is forgotten in the transaction of the ledger.
+        Record::Run | Record::Publication | Record::Ledger | Record::Decision => {
+            vec![one(operation::TRANSACT, writes)]
+        }
         Record::Step => vec![one(operation::PUT_ITEM, writes)],
     }
 }
@@ -282,6 +285,7 @@ fn local(effect: &Effect) -> Vec<Call> {
                 Record::Lease | Record::LeaseRenewal => "leases",
                 Record::Run => "runs",
                 Record::Step => "steps",
+                Record::Publication => "publications",
                 Record::Ledger => "ledger",
                 Record::Decision => "decisions",
             };

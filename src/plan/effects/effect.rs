@@ -273,6 +273,8 @@ pub enum Record {
     Run,
     /// What an action did.
     Step,
+    /// What is about to become visible, before it does.
+    Publication,
     /// What is done, and what from.
     Ledger,
     /// Which model won.

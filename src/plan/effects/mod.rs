@@ -77,14 +77,16 @@ pub struct Grounds<'a> {
     pub threads: usize,
 }
 
-/// Everything that carrying out a plan changes. A plan with nothing to do changes nothing.
+/// Everything that carrying out a plan changes. A plan with nothing to do changes nothing, but settles
+/// what was left open.
 pub fn effects(plan: &Plan, grounds: &Grounds<'_>) -> Effects {
     let mut effects = Effects {
         actions: vec![Vec::new(); plan.actions.len()],
         run: Vec::new(),
         after: grounds.facts.there.clone().unwrap_or_default(),
     };
-    if !plan.actions.iter().any(Action::runs) {
+    let runs = plan.actions.iter().any(Action::runs);
+    if !runs && grounds.facts.open.is_empty() {
         return effects;
     }
     let mut listing = Listing {
@@ -96,6 +98,15 @@ pub fn effects(plan: &Plan, grounds: &Grounds<'_>) -> Effects {
         training_sets: BTreeSet::new(),
         possible_sets: BTreeSet::new(),
     };
+    // What was left open is settled even if there is nothing else to do.
+    for open in &grounds.facts.open {
+        let settled = listing.settlement(open);
+        effects.run.extend(settled);
+    }
+    if !runs {
+        effects.after = listing.there;
+        return effects;
+    }
     if let Some(sample) = &grounds.facts.sample {
         effects.run.push(Effect::Sample {
             folder: sample.folder.clone(),

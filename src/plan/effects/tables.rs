@@ -1,12 +1,12 @@
 //! Queries and publications: files of tables, the catalog, the warehouse.
 
 use super::{
-    Amount, Content, Effect, Files, Listing, LoadMode, PartitionChange, TableChange,
+    Amount, Content, Effect, Files, Listing, LoadMode, PartitionChange, Record, TableChange,
     WarehouseTable, Writer,
 };
 use crate::pipeline::interval::Partition;
 use crate::pipeline::step::{QUARANTINE_TABLE, StepKind, WarehouseLayout, WarehouseMode};
-use crate::plan::{Action, ActionKind};
+use crate::plan::{Action, ActionKind, OpenFact};
 
 /// A partition that is published: table, key, and whether the table has partitions at all.
 pub(super) struct Published {
@@ -75,8 +75,38 @@ impl Listing<'_> {
         effects
     }
 
-    /// Makes partitions visible: what the catalog notes down first, then tables, then partitions.
+    /// A publication that was left open is finished, or taken back, under a lease of its own.
+    pub(super) fn settlement(&mut self, open: &OpenFact) -> Vec<Effect> {
+        let record = |record, writes| Effect::State { record, writes };
+        let flips: Vec<Published> = open
+            .flips
+            .iter()
+            .map(|(table, key, has_partitions)| Published {
+                table: table.clone(),
+                key: key.clone(),
+                has_partitions: *has_partitions,
+            })
+            .collect();
+        let mut effects = vec![record(Record::Lease, Amount::Exactly(2))];
+        effects.extend(self.flips(&flips));
+        effects.extend(self.warehouse(&open.loads));
+        effects.push(record(Record::Ledger, Amount::ONE));
+        effects
+    }
+
+    /// Makes partitions visible: what the state and the catalog note down first, then tables, then partitions.
     pub(super) fn publish(&mut self, published: &[Published]) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if published.is_empty() {
+            return effects;
+        }
+        effects.push(Effect::State { record: Record::Publication, writes: Amount::ONE });
+        effects.extend(self.flips(published));
+        effects
+    }
+
+    /// The flips of a publication that is written down.
+    fn flips(&mut self, published: &[Published]) -> Vec<Effect> {
         let mut effects = Vec::new();
         if published.is_empty() {
             return effects;

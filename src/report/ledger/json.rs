@@ -7,8 +7,8 @@ use crate::plan::ledger::{Ledger, LedgerState};
 /// The version of the JSON.
 const VERSION: u32 = 1;
 
-/// The object.
-pub fn object(ledger: &Ledger, target: &str) -> Value {
+/// The object. `open` tells of publications that a process left open.
+pub fn object(ledger: &Ledger, target: &str, open: &[String]) -> Value {
     let count = |state: LedgerState| {
         let number = ledger.entries.values().filter(|entry| entry.state == state).count();
         (state.word().to_owned(), json!(number))
@@ -44,6 +44,7 @@ pub fn object(ledger: &Ledger, target: &str) -> Value {
         "from": ledger.dates.first(),
         "to": ledger.dates.last(),
         "counts": counts,
+        "open": open,
         "steps": steps,
     })
 }

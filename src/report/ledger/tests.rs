@@ -133,7 +133,7 @@ fn colours_change_no_letter() {
 fn the_json_has_every_interval() {
     let mut ledger = ledger("2026-02-09", 5);
     ledger.steps = vec![Name::new("item_popularity").unwrap()];
-    let json = object(&ledger, "local");
+    let json = object(&ledger, "local", &[]);
     assert_eq!((&json["version"], &json["steps"][0]["kind"]), (&1.into(), &"sql".into()));
     let intervals = json["steps"][0]["intervals"].as_array().unwrap();
     assert_eq!(intervals.len(), 5);

@@ -336,6 +336,7 @@ fn state(effects: &Counted<'_>) -> String {
             Record::LeaseRenewal => format!("renewed {number} times"),
             Record::Run => format!("{number} writes of the run"),
             Record::Step => format!("{number} of steps"),
+            Record::Publication => format!("{number} of publications"),
             Record::Ledger => format!("{number} of the ledger"),
             Record::Decision => format!("{number} of decisions"),
         });

@@ -148,7 +148,7 @@ impl Pointer {
 }
 
 /// Takes all that is said of a generation away.
-fn remove(parameters: &mut Parameters) {
+pub(super) fn remove(parameters: &mut Parameters) {
     for name in ALL {
         parameters.remove(name);
     }

@@ -54,7 +54,7 @@ enum Tried {
 }
 
 /// A table that was changed, or not.
-struct Revised {
+pub(super) struct Revised {
     before: Table,
     left: Option<TableInput>,
 }
@@ -157,7 +157,7 @@ impl GlueCatalog {
     }
 
     /// Errors: `Conflict` if a later holder of the lease set its fence on the table.
-    async fn check_fence(&self, table: &str, lease: &Lease) -> Outcome<()> {
+    pub(super) async fn check_fence(&self, table: &str, lease: &Lease) -> Outcome<()> {
         let now = self.glue.table(table).await?;
         check_fence(now.as_ref().and_then(Table::parameters), lease)
     }
@@ -373,7 +373,7 @@ impl GlueCatalog {
 
     /// Changes a table's definition by compare-and-set: `change` makes the new one of the one that
     /// is there, again whenever somebody else was faster. Nothing is sent where nothing changes.
-    async fn revise(
+    pub(super) async fn revise(
         &self,
         name: &str,
         mut known: Option<Table>,
@@ -512,7 +512,7 @@ fn check_own(flip: &Flip, there: &Partition) -> Outcome<()> {
         .with_hint("delete that partition in Glue if it is not needed, then run again"))
 }
 
-fn empty_storage() -> StorageDescriptor {
+pub(super) fn empty_storage() -> StorageDescriptor {
     StorageDescriptor::builder().build()
 }
 

@@ -52,19 +52,14 @@ pub(super) fn of_record<T: Serialize>(
     doing: &str,
     record: &T,
 ) -> Outcome<Item> {
-    let failed = |error: &dyn std::fmt::Display| {
-        Failure::new(FailureKind::Internal, format!("cannot {doing}: {error}"))
-    };
-    let json = serde_json::to_string(record).map_err(|error| failed(&error))?;
+    let json = to_json(record, doing)?;
     let mut item = key(pk, sk);
-    item.insert(VERSION.to_owned(), AttributeValue::N(CURRENT_VERSION.to_string()));
+    stamp(&mut item);
     if json.len() <= PLAIN {
         item.insert(RECORD.to_owned(), AttributeValue::S(json));
         return Ok(item);
     }
-    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
-    let packed = encoder.write_all(json.as_bytes()).and_then(|()| encoder.finish());
-    let packed = packed.map_err(|error| failed(&error))?;
+    let packed = pack(&json, doing)?;
     if packed.len() > MAX_RECORD {
         let text = format!(
             "cannot {doing}: the record takes {} bytes and DynamoDB holds {MAX_RECORD}",
@@ -76,6 +71,45 @@ pub(super) fn of_record<T: Serialize>(
     Ok(item)
 }
 
+/// Says which version of the format an item has.
+pub(super) fn stamp(item: &mut Item) {
+    item.insert(VERSION.to_owned(), AttributeValue::N(CURRENT_VERSION.to_string()));
+}
+
+/// Errors: `Usage` if a newer recctl wrote the item.
+pub(super) fn check_version(item: &Item) -> Outcome<()> {
+    let version = item.get(VERSION).and_then(|version| version.as_n().ok()?.parse::<u32>().ok());
+    if version.is_some_and(|version| version > CURRENT_VERSION) {
+        return Err(Failure::new(FailureKind::Usage, "a newer recctl wrote the table of state")
+            .with_hint("use that version, or a newer one"));
+    }
+    Ok(())
+}
+
+fn to_json<T: Serialize>(record: &T, doing: &str) -> Outcome<String> {
+    serde_json::to_string(record)
+        .map_err(|error| Failure::new(FailureKind::Internal, format!("cannot {doing}: {error}")))
+}
+
+fn pack(json: &str, doing: &str) -> Outcome<Vec<u8>> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::default());
+    let packed = encoder.write_all(json.as_bytes()).and_then(|()| encoder.finish());
+    packed.map_err(|error| Failure::new(FailureKind::Internal, format!("cannot {doing}: {error}")))
+}
+
+/// A record as zlib makes it smaller.
+pub(super) fn packed<T: Serialize>(record: &T, doing: &str) -> Outcome<Vec<u8>> {
+    pack(&to_json(record, doing)?, doing)
+}
+
+/// The record that was packed. Errors: why it cannot be read.
+pub(super) fn unpacked<T: DeserializeOwned>(packed: &[u8]) -> Result<T, String> {
+    let mut json = String::new();
+    let unpacked = ZlibDecoder::new(packed).read_to_string(&mut json);
+    unpacked.map_err(|error| error.to_string())?;
+    serde_json::from_str(&json).map_err(|error| error.to_string())
+}
+
 /// The record of an item. Errors: `Usage` if a newer recctl wrote it.
 pub(super) fn record<T: DeserializeOwned>(item: &Item) -> Outcome<T> {
     let failed = |why: &dyn std::fmt::Display| {
@@ -83,20 +117,13 @@ pub(super) fn record<T: DeserializeOwned>(item: &Item) -> Outcome<T> {
         let place = format!("{}` / `{}", part(PK), part(SK));
         Failure::new(FailureKind::Input, format!("cannot read the record at `{place}`: {why}"))
     };
-    let version = item.get(VERSION).and_then(|version| version.as_n().ok()?.parse::<u32>().ok());
-    if version.is_some_and(|version| version > CURRENT_VERSION) {
-        return Err(Failure::new(FailureKind::Usage, "a newer recctl wrote the table of state")
-            .with_hint("use that version, or a newer one"));
-    }
+    check_version(item)?;
     match (item.get(RECORD), item.get(PACKED)) {
         (Some(AttributeValue::S(json)), _) => {
             serde_json::from_str(json).map_err(|error| failed(&error))
         }
         (_, Some(AttributeValue::B(packed))) => {
-            let mut json = String::new();
-            let unpacked = ZlibDecoder::new(packed.as_ref()).read_to_string(&mut json);
-            unpacked.map_err(|error| failed(&error))?;
-            serde_json::from_str(&json).map_err(|error| failed(&error))
+            unpacked(packed.as_ref()).map_err(|error| failed(&error))
         }
         _ => Err(failed(&"there is none")),
     }
