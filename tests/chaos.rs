@@ -31,7 +31,16 @@ pub struct Said {
     pub done: BTreeSet<Unit>,
 }
 
-/// A process in a process group of its own, with its jobs.
+/// What is killed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strike {
+    /// The process; jobs that it started as processes go on, as nobody tells them.
+    Process,
+    /// All that runs on its host.
+    Host,
+}
+
+/// A process in a process group of its own. Each of its jobs is in another one.
 pub struct Victim {
     child: Child,
     lines: std::io::Lines<BufReader<std::process::ChildStderr>>,
@@ -68,24 +77,33 @@ impl Victim {
 
     /// Kills it some time within its first `lines` lines, unless it ends before: what it began and
     /// what it ended.
-    pub fn kill_within(mut self, lines: usize, chance: &mut StdRng) -> Option<Said> {
+    pub fn kill_within(
+        mut self,
+        lines: usize,
+        strike: Strike,
+        chance: &mut StdRng,
+    ) -> Option<Said> {
         let reached = self.read(chance.random_range(0..lines.max(1)));
         // Mostly soon after a line, when something is being written down, and now and then in the
         // middle of what takes long.
         let longest = 1 << chance.random_range(0..=9);
         pause(chance.random_range(0..=longest));
         if reached {
-            return Some(self.kill());
+            return Some(self.kill(strike));
         }
         self.child.wait().unwrap();
         None
     }
 
-    /// As when a host goes: the process and its jobs end at once.
-    fn kill(mut self) -> Said {
-        let group = format!("-{}", self.child.id());
-        let killed = Command::new("kill").args(["-KILL", "--", &group]).status().unwrap();
-        assert!(killed.success());
+    fn kill(mut self, strike: Strike) -> Said {
+        let pid = self.child.id();
+        let mut groups = vec![pid.to_string()];
+        if strike == Strike::Host {
+            // So that it starts no job between this look and its end.
+            signal("-STOP", &groups);
+            groups.extend(children(pid));
+        }
+        signal("-KILL", &groups);
         while self.read(1) {}
         self.child.wait().unwrap();
         self.said
@@ -96,6 +114,23 @@ impl Victim {
         while self.read(1) {}
         (self.child.wait().unwrap().code(), self.said)
     }
+}
+
+fn signal(signal: &str, groups: &[String]) {
+    let groups = groups.iter().map(|group| format!("-{group}"));
+    // A job may have ended just now, so that nobody is left to be told.
+    let _ = Command::new("kill").args([signal, "--"]).args(groups).stderr(Stdio::null()).status();
+}
+
+/// The processes that a process has started, by any of its threads.
+fn children(pid: u32) -> Vec<String> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    let of_threads = threads.map(|thread| thread.unwrap().path().join("children"));
+    let of_threads = of_threads.filter_map(|path| std::fs::read_to_string(path).ok());
+    of_threads
+        .flat_map(|all| all.split(' ').map(str::to_owned).collect::<Vec<_>>())
+        .filter(|pid| !pid.is_empty())
+        .collect()
 }
 
 #[expect(clippy::disallowed_methods, reason = "nothing is awaited: any moment is a good one")]

@@ -16,7 +16,7 @@ use stand_ins::stack;
 
 use super::backfill::{self, serve_by_hand};
 use super::cloud::Cloud;
-use crate::chaos::{Counts, Length, Victim, Work, kills};
+use crate::chaos::{Counts, Length, Strike, Victim, Work, kills};
 use crate::e2e::readers::BY_DAY;
 use crate::sandbox::{DAY, Sandbox};
 
@@ -186,7 +186,8 @@ async fn strike(
     while work.kills() < most && work.kills_of_all() < of_all {
         let (command, lines) = (cloud.command(&kind.command), work.lines_left());
         let mut own = StdRng::seed_from_u64(chance.random());
-        let killing = move || Victim::start(command).kill_within(lines, &mut own);
+        // Its jobs are those of a service.
+        let killing = move || Victim::start(command).kill_within(lines, Strike::Process, &mut own);
         let Some(said) = tokio::task::spawn_blocking(killing).await.unwrap() else { break };
         work.killed(said);
         outlive_the_leases(cloud, kind.days).await;

@@ -4,12 +4,12 @@
 
 use std::io::ErrorKind;
 
-use rand::SeedableRng;
 use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 
 use super::backfill::emptied;
 use super::readers::{Lasting, Readers};
-use crate::chaos::{Counts, Length, Victim, Work, kills};
+use crate::chaos::{Counts, Length, Strike, Victim, Work, kills};
 use crate::sandbox::{DAY, NEXT_DAY, Sandbox};
 
 /// Kills of a test run, unless more are asked for.
@@ -50,13 +50,17 @@ impl<'a> Chaos<'a> {
         let mut work = Work::new(self.length, counts);
         while work.kills() < most && work.kills_of_all() < of_all {
             let victim = Victim::start(sandbox.command(self.command));
-            let Some(said) = victim.kill_within(work.lines_left(), chance) else { break };
+            let strike = if chance.random() { Strike::Host } else { Strike::Process };
+            let lines = work.lines_left();
+            let Some(said) = victim.kill_within(lines, strike, chance) else { break };
             work.killed(said);
-            // What is not durable does not outlive a host. Jobs are those of another service.
-            match std::fs::remove_dir_all(sandbox.home().join("tmp")) {
-                Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
-                // Killed right away, it has made none.
-                _ => {}
+            // What is not durable does not outlive a host.
+            if strike == Strike::Host {
+                match std::fs::remove_dir_all(sandbox.home().join("tmp")) {
+                    Err(error) if error.kind() != ErrorKind::NotFound => panic!("{error}"),
+                    // Killed right away, it has made none.
+                    _ => {}
+                }
             }
         }
         work.ended(Victim::start(sandbox.command(self.command)).end());

@@ -9,6 +9,7 @@ mod faulty;
 mod gc;
 mod hashes;
 mod ledger;
+mod loads;
 mod paused;
 mod planner;
 mod reader;
