@@ -1,5 +1,7 @@
 //! Raw input: where it lies and what its rows look like.
 
+pub use recctl_raw::Timezone;
+
 use super::interval::{LogicalDate, Partition};
 use super::name::Name;
 use super::schema::Column;
@@ -31,34 +33,6 @@ pub enum Format {
         /// The byte between fields.
         delimiter: u8,
     },
-}
-
-/// The zone of timestamps without an offset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timezone {
-    /// Seconds east of UTC.
-    pub offset_seconds: i32,
-}
-
-impl Timezone {
-    /// Coordinated universal time.
-    pub const UTC: Timezone = Timezone { offset_seconds: 0 };
-
-    /// Reads `UTC` or a fixed offset such as `+02:00`.
-    pub fn parse(text: &str) -> Option<Self> {
-        if text == "UTC" || text == "Z" {
-            return Some(Self::UTC);
-        }
-        let sign = match text.as_bytes().first()? {
-            b'+' => 1,
-            b'-' => -1,
-            _ => return None,
-        };
-        let (hours, minutes) = text.get(1..)?.split_once(':')?;
-        let (hours, minutes): (i32, i32) = (hours.parse().ok()?, minutes.parse().ok()?);
-        ((0..=14).contains(&hours) && (0..60).contains(&minutes))
-            .then_some(Self { offset_seconds: sign * (hours * 3_600 + minutes * 60) })
-    }
 }
 
 /// A path with the date's parts as placeholders: `raw/clickstream/{yyyy}/{MM}/{dd}/`.
@@ -158,14 +132,5 @@ mod tests {
         );
         assert_eq!(PathTemplate::new("raw/{yyyy}/{MM}/"), Err(InvalidPath::Incomplete("{dd}")));
         assert_eq!(PathTemplate::new("raw/{yyyy"), Err(InvalidPath::Unclosed));
-    }
-
-    #[test]
-    fn reads_offsets() {
-        assert_eq!(Timezone::parse("+05:30").unwrap().offset_seconds, 19_800);
-        assert_eq!(Timezone::parse("-01:00").unwrap().offset_seconds, -3_600);
-        assert_eq!(Timezone::parse("UTC"), Some(Timezone::UTC));
-        assert!(Timezone::parse("Europe/London").is_none());
-        assert!(Timezone::parse("+25:00").is_none());
     }
 }

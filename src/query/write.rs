@@ -46,7 +46,7 @@ pub struct Destination {
 }
 
 /// What was written.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct Written {
     /// The files.
     pub files: Vec<FileEntry>,
@@ -120,7 +120,7 @@ pub async fn write(
         );
         tasks.spawn(writer.run(stream));
     }
-    let mut written = Written { has_fates, ..Written::default() };
+    let mut written = Written { has_fates, seen: scan.begin(), ..Written::default() };
     let mut first_failure: Option<Failure> = None;
     for _ in 0..partitions {
         let part = match tasks.join_next().await {
@@ -157,7 +157,7 @@ impl Written {
         self.duplicates += part.duplicates;
         self.returned += part.returned;
         self.refused += part.refused;
-        self.seen.add(&part.seen);
+        self.seen.add(part.seen);
         self.hash.merge(&part.hash);
         for (reason, rows) in part.filtered {
             *self.filtered.entry(reason).or_default() += rows;

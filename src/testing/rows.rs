@@ -9,10 +9,10 @@ use datafusion::arrow::compute::{CastOptions, cast_with_options};
 use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::arrow::json::ReaderBuilder;
 use datafusion::arrow::util::display::FormatOptions;
+use recctl_raw::csv;
 
 use crate::pipeline::nearest::nearest;
 use crate::pipeline::test::{Cell, CellValue, Place, Row, Rows, Text, Word};
-use crate::query::raw::csv;
 use crate::run::failure::{Problem, Rule};
 
 /// A problem at a place.

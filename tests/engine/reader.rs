@@ -14,10 +14,10 @@ use recctl::pipeline::interval::Partition;
 use recctl::pipeline::name::Name;
 use recctl::pipeline::schema::{Column, ColumnType};
 use recctl::pipeline::source::{Format, PathTemplate, Source, Timezone};
-use recctl::query::raw::cell::parse_instant;
 use recctl::query::raw::reader::{Parser, RawFile};
 use recctl::query::raw::source_schema;
 use recctl::query::raw::tally::Tally;
+use recctl_raw::cell::parse_instant;
 
 pub fn source() -> Source {
     let column = |name: &str, kind, nullable| Column {

@@ -2,6 +2,7 @@
 //! up, is done while the table is written ([`Scan`]); the rest by SQL over what was written.
 
 pub mod figures;
+mod keys;
 pub mod references;
 pub mod rows;
 #[cfg(test)]
@@ -20,6 +21,7 @@ use datafusion::execution::SessionState;
 use datafusion::prelude::SessionContext;
 
 use self::figures::{Comparison, Sums, Wanted, add_up, compare, short, wanted};
+use self::keys::{KeyColumns, KeyHashes};
 use self::references::KeysByCheck;
 use self::rows::{Offender, RowCheck};
 use super::session::failure_of;
@@ -38,26 +40,31 @@ use crate::run::record::{CheckOutcome, CheckResult};
 pub struct Scan {
     rows: Arc<[RowCheck]>,
     wanted: Arc<[Wanted]>,
+    keys: Arc<[KeyColumns]>,
 }
 
 /// What a scan saw.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Default)]
 pub struct Seen {
     /// Rows that break each of the scan's conditions.
     offences: Vec<u64>,
     /// What was added up, by column.
     sums: BTreeMap<String, Sums>,
+    /// Each of the scan's keys.
+    keys: Vec<KeyHashes>,
 }
 
 impl Seen {
     /// Adds what was seen of other rows by the same scan.
-    pub fn add(&mut self, other: &Self) {
-        self.offences.resize(self.offences.len().max(other.offences.len()), 0);
-        for (own, other) in self.offences.iter_mut().zip(&other.offences) {
+    pub fn add(&mut self, other: Self) {
+        for (own, other) in self.offences.iter_mut().zip(other.offences) {
             *own += other;
         }
-        for (column, sums) in &other.sums {
-            self.sums.entry(column.clone()).or_default().add(sums);
+        for (column, sums) in other.sums {
+            self.sums.entry(column).or_default().add(&sums);
+        }
+        for (own, other) in self.keys.iter_mut().zip(other.keys) {
+            own.merge(other);
         }
     }
 }
@@ -73,12 +80,32 @@ impl Scan {
     ) -> Outcome<Self> {
         let rows = RowCheck::plan(state, result, &sql.checks, keys)
             .map_err(|error| failure_of(error, &format!("plan the checks of `{}`", sql.file)))?;
-        Ok(Self { rows: rows.into(), wanted: wanted(&sql.checks, result).into() })
+        let pool = &state.runtime_env().memory_pool;
+        let unique = sql.checks.iter().filter_map(|check| match &check.rule {
+            CheckRule::Unique(columns) => Some(columns),
+            _ => None,
+        });
+        let keys = [&sql.unique_key].into_iter().chain(unique).filter(|key| !key.is_empty());
+        let keys: Vec<KeyColumns> =
+            keys.filter_map(|key| KeyColumns::new(key, result, pool)).collect();
+        let wanted = wanted(&sql.checks, result);
+        Ok(Self { rows: rows.into(), wanted: wanted.into(), keys: keys.into() })
     }
 
     /// Nothing seen yet.
     pub fn begin(&self) -> Seen {
-        Seen { offences: vec![0; self.rows.len()], sums: BTreeMap::new() }
+        Seen {
+            offences: vec![0; self.rows.len()],
+            sums: BTreeMap::new(),
+            keys: self.keys.iter().map(KeyColumns::begin).collect(),
+        }
+    }
+
+    /// The keys of which the scan knows that none comes twice.
+    fn unique(&self, seen: &mut Seen) -> Vec<&[String]> {
+        let hashes = std::mem::take(&mut seen.keys);
+        let keys = self.keys.iter().zip(hashes);
+        keys.filter_map(|(key, hashes)| hashes.are_unique().then_some(&*key.names)).collect()
     }
 
     /// Judges a batch: the rows that stay, and those that go to the quarantine.
@@ -92,6 +119,9 @@ impl Scan {
             .map_err(|error| failure_of(error, doing))?;
         add_up(&self.wanted, &kept, &mut seen.sums)
             .map_err(|error| failure_of(error.into(), doing))?;
+        for (key, hashes) in self.keys.iter().zip(&mut seen.keys) {
+            key.add(&kept, hashes).map_err(|error| failure_of(error, doing))?;
+        }
         Ok((kept, aside))
     }
 
@@ -181,7 +211,7 @@ pub async fn judge(
     context: &SessionContext,
     subject: &Subject<'_>,
     scan: &Scan,
-    seen: &Seen,
+    mut seen: Seen,
     staged: Arc<dyn TableProvider>,
 ) -> Outcome<Judgement> {
     let doing = format!("check `{}`", subject.name);
@@ -191,22 +221,27 @@ pub async fn judge(
         registered.map_err(|error| failure_of(error, &doing))?;
     }
     let mut judgement = Judgement::default();
+    let unique = scan.unique(&mut seen);
+    let repeating_rows = async |key: &[String]| match unique.contains(&key) {
+        true => Ok(0),
+        false => number(context, &repetitions(key), &doing).await,
+    };
     let key = &subject.sql.unique_key;
     if !key.is_empty() {
-        let rows = number(context, &repetitions(key), &doing).await?;
+        let rows = repeating_rows(key).await?;
         let check = Check::strict(CheckRule::Unique(key.clone()));
         let name = format!("unique_key({})", key.join(", "));
         judgement.note(of_rows(&check, name, rows, subject.rows, repeating(key)));
     }
     for (position, check) in subject.sql.checks.iter().enumerate() {
-        let outcomes = scan.outcomes(position, check, seen, subject.rows);
+        let outcomes = scan.outcomes(position, check, &seen, subject.rows);
         if !outcomes.is_empty() {
             outcomes.into_iter().for_each(|outcome| judgement.note(outcome));
             continue;
         }
         match &check.rule {
             CheckRule::Unique(columns) => {
-                let rows = number(context, &repetitions(columns), &doing).await?;
+                let rows = repeating_rows(columns).await?;
                 let offence = format!("rows that repeat ({})", columns.join(", "));
                 let name = check.name();
                 judgement.note(of_rows(check, name, rows, subject.rows, offence));
@@ -234,7 +269,7 @@ pub async fn judge(
                         let query = format!("SELECT count(DISTINCT {column}) FROM {CHECKED_TABLE}");
                         Some(as_figure(number(context, &query, &doing).await?))
                     }
-                    other => figure(other, subject.rows, seen),
+                    other => figure(other, subject.rows, &seen),
                 };
                 if let Some(value) = value.filter(|value| value.is_finite()) {
                     judgement.figures.insert(distribution.figure.to_string(), value);

@@ -85,7 +85,7 @@ async fn ended(
         }
     }
     let scan = Scan::plan(&context.state(), &batch.schema(), &sql, &keys)?;
-    let mut seen = Seen::default();
+    let mut seen = scan.begin();
     let (mut kept, mut aside) = (Vec::new(), Vec::new());
     for start in (0..batch.num_rows()).step_by(3) {
         let part = batch.slice(start, 3.min(batch.num_rows() - start));
@@ -93,7 +93,7 @@ async fn ended(
         let (stays, goes) = scan.judge(part, &mut of_part)?;
         kept.push(stays);
         aside.extend(goes.into_iter().map(|it| Offender { row: it.row + start, ..it }));
-        seen.add(&of_part);
+        seen.add(of_part);
     }
     let kept = datafusion::arrow::compute::concat_batches(&batch.schema(), &kept).unwrap();
     let staged = MemTable::try_new(kept.schema(), vec![vec![kept.clone()]]).unwrap();
@@ -106,7 +106,7 @@ async fn ended(
         before,
         rows: kept.num_rows() as u64,
     };
-    let judgement = judge(&context, &subject, &scan, &seen, Arc::new(staged)).await?;
+    let judgement = judge(&context, &subject, &scan, seen, Arc::new(staged)).await?;
     Ok(Ended { kept, aside, judgement })
 }
 

@@ -1,8 +1,5 @@
 //! Raw sources as tables: dirty files in, typed rows out, and nothing lost in between.
 
-pub mod cell;
-pub mod csv;
-pub mod json;
 pub mod reader;
 pub mod tally;
 
@@ -23,6 +20,7 @@ use datafusion::physical_plan::stream::RecordBatchReceiverStreamBuilder;
 use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
 use futures::StreamExt;
 use object_store::{GetResultPayload, ObjectStore, ObjectStoreExt};
+use recctl_raw::cell;
 
 use self::reader::{Parser, RawFile};
 use self::tally::Tally;

@@ -1,24 +1,28 @@
 //! Reads the files of a source, one after another, into record batches.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufReader, Read};
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, Int64Builder, RecordBatch, StringBuilder};
 use datafusion::arrow::datatypes::SchemaRef;
 use flate2::bufread::MultiGzDecoder;
+use recctl_raw::Field;
+use recctl_raw::cell::{Cell, CellBuilder};
+use recctl_raw::lines::{Broken, Lines};
+use recctl_raw::{csv, gzip, json};
 
-use super::cell::{Cell, CellBuilder};
 use super::tally::{Refused, Tally};
-use super::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN, csv, json};
+use super::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN};
 use crate::pipeline::source::{Format, Source};
 use crate::query::store_error;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8_192;
-/// A longer line is taken for a sign that the file is not what the source says it is.
-const MAX_LINE_BYTES: usize = 16 << 20;
 const BUFFER_BYTES: usize = 256 << 10;
+/// Larger files are streamed: one that is inflated whole takes memory that no pool knows of.
+const MOST_STORED_BYTES: u64 = 16 << 20;
+const MOST_INFLATED_BYTES: usize = 64 << 20;
 
 /// One file of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +40,16 @@ pub struct RawFile {
 /// Turns the bytes of files into batches of the projected columns.
 pub struct Parser {
     source: Arc<Source>,
+    fields: Vec<Field>,
     /// Positions in `source.columns`, or one of the three meta columns.
     projection: Vec<Projected>,
     schema: SchemaRef,
     tally: Arc<Tally>,
     builders: Vec<Builder>,
     rows: usize,
+    /// A file as it is stored, and inflated: room that the next file takes over.
+    stored: Vec<u8>,
+    inflated: Vec<u8>,
     /// Whether the file's rows count: see [`Tally::begin`].
     counts: bool,
     /// Whether anybody still takes rows.
@@ -80,27 +88,43 @@ impl Parser {
                     .map(Projected::Column),
             })
             .collect();
+        let fields = source
+            .columns
+            .iter()
+            .map(|column| Field {
+                name: column.name.clone(),
+                kind: column.kind,
+                nullable: column.nullable,
+            })
+            .collect();
         let mut parser = Self {
             source,
+            fields,
             projection,
             schema,
             tally,
             builders: Vec::new(),
             rows: 0,
+            stored: Vec::new(),
+            inflated: Vec::new(),
             counts: true,
             wanted: true,
         };
-        parser.builders = parser.new_builders();
+        parser.builders = parser.new_builders(&[]);
         parser
     }
 
-    fn new_builders(&self) -> Vec<Builder> {
+    /// Builders with room for the text that the columns had in the last batch: what they double
+    /// beyond that would be held as long as the batch is.
+    fn new_builders(&self, text: &[usize]) -> Vec<Builder> {
+        let room = |at: usize| text.get(at).map_or(BATCH_ROWS * 16, |bytes| bytes + bytes / 16);
         self.projection
             .iter()
-            .map(|projected| match projected {
+            .enumerate()
+            .map(|(at, projected)| match projected {
                 Projected::Column(index) => Builder::Cell(
                     *index,
-                    CellBuilder::new(self.source.columns[*index].kind, BATCH_ROWS),
+                    CellBuilder::new(self.fields[*index].kind, BATCH_ROWS, room(at)),
                 ),
                 Projected::File => Builder::File(StringBuilder::new()),
                 Projected::Line => Builder::Line(Int64Builder::with_capacity(BATCH_ROWS)),
@@ -144,21 +168,56 @@ impl Parser {
         bytes: Box<dyn Read + Send>,
         emit: &mut dyn FnMut(RecordBatch) -> bool,
     ) -> Outcome<()> {
-        let bytes: Box<dyn Read + Send> = match self.counts {
+        let mut bytes: Box<dyn Read + Send> = match self.counts {
             true => Box::new(Counted { inner: bytes, tally: Arc::clone(&self.tally) }),
             false => bytes,
         };
-        let buffered = BufReader::with_capacity(BUFFER_BYTES, bytes);
-        let mut lines: Box<dyn BufRead> = if file.shown.ends_with(".gz") {
-            Box::new(BufReader::with_capacity(BUFFER_BYTES, MultiGzDecoder::new(buffered)))
-        } else {
-            Box::new(buffered)
+        if !file.shown.ends_with(".gz") {
+            let mut buffered = BufReader::with_capacity(BUFFER_BYTES, bytes);
+            return self.read_lines(file, Lines::of(&mut buffered), emit);
+        }
+        if file.bytes > MOST_STORED_BYTES {
+            return self.read_stream(file, bytes, emit);
+        }
+        let (mut stored, mut inflated) =
+            (std::mem::take(&mut self.stored), std::mem::take(&mut self.inflated));
+        stored.clear();
+        let outcome = match bytes.read_to_end(&mut stored) {
+            Ok(_) if gzip::inflate(&stored, &mut inflated, MOST_INFLATED_BYTES) => {
+                self.read_lines(file, Lines::Memory(&inflated), emit)
+            }
+            // A stream gives the rows before the damage, if there is any, and tells what it is.
+            Ok(_) => self.read_stream(file, &stored[..], emit),
+            Err(error) => {
+                self.read_stream(file, stored.as_slice().chain(Failing(Some(error))), emit)
+            }
         };
+        (self.stored, self.inflated) = (stored, inflated);
+        outcome
+    }
+
+    fn read_stream(
+        &mut self,
+        file: &RawFile,
+        bytes: impl Read,
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
+        let buffered = BufReader::with_capacity(BUFFER_BYTES, bytes);
+        let decoder = MultiGzDecoder::new(buffered);
+        self.read_lines(file, Lines::of(&mut BufReader::with_capacity(BUFFER_BYTES, decoder)), emit)
+    }
+
+    fn read_lines(
+        &mut self,
+        file: &RawFile,
+        mut lines: Lines<'_>,
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
         let mut counts = (0, 0);
         let outcome = match self.source.format {
-            Format::Json => self.read_json(file, &mut *lines, &mut counts, emit),
+            Format::Json => self.read_json(file, &mut lines, &mut counts, emit),
             Format::Csv { delimiter } => {
-                self.read_csv(file, &mut *lines, delimiter, &mut counts, emit)
+                self.read_csv(file, &mut lines, delimiter, &mut counts, emit)
             }
         };
         if self.counts {
@@ -175,27 +234,29 @@ impl Parser {
     fn read_json(
         &mut self,
         file: &RawFile,
-        lines: &mut dyn BufRead,
+        lines: &mut Lines<'_>,
         counts: &mut (u64, u64),
         emit: &mut dyn FnMut(RecordBatch) -> bool,
     ) -> Outcome<()> {
-        let source = Arc::clone(&self.source);
-        let mut buffer = Vec::new();
+        let timezone = self.source.timezone;
+        let fields = self.fields.clone();
+        let mut room = Vec::new();
         let mut number = 0;
-        while read_line(lines, &mut buffer, file, number)? {
+        while let Some(line) = next_line(lines, file, number)? {
             number += 1;
-            if buffer.iter().all(u8::is_ascii_whitespace) {
+            if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
             counts.0 += 1;
-            let mut cells = Vec::new();
-            match json::parse_line(&buffer, &source.columns, source.timezone, &mut cells) {
+            let mut cells = room;
+            match json::parse_line(line, &fields, timezone, &mut cells) {
                 Ok(()) => self.append(file, number, &cells, emit)?,
                 Err(reason) => {
                     counts.1 += 1;
-                    self.refuse(file, number, &reason, &buffer)?;
+                    self.refuse(file, number, &reason, line)?;
                 }
             }
+            room = emptied(cells);
             if !self.hand_over_counts(counts) {
                 return Ok(());
             }
@@ -206,33 +267,38 @@ impl Parser {
     fn read_csv(
         &mut self,
         file: &RawFile,
-        lines: &mut dyn BufRead,
+        lines: &mut Lines<'_>,
         delimiter: u8,
         counts: &mut (u64, u64),
         emit: &mut dyn FnMut(RecordBatch) -> bool,
     ) -> Outcome<()> {
-        let source = Arc::clone(&self.source);
-        let mut buffer = Vec::new();
-        if !read_line(lines, &mut buffer, file, 0)? {
+        let timezone = self.source.timezone;
+        let fields = self.fields.clone();
+        let Some(header) = next_line(lines, file, 0)? else {
             let failure = Failure::new(
                 FailureKind::Input,
                 format!("`{}` is empty: expected a header line", file.shown),
             );
             return Err(failure);
-        }
-        let layout =
-            csv::Layout::from_header(&buffer, delimiter, &source.columns).map_err(|what| {
-                Failure::new(FailureKind::Input, format!("`{}`: {what}", file.shown))
-            })?;
+        };
+        let layout = csv::Layout::from_header(header, delimiter, &fields).map_err(|what| {
+            Failure::new(FailureKind::Input, format!("`{}`: {what}", file.shown))
+        })?;
         // Lines that were read ahead for a quoted field that never closed.
         let mut ahead: std::collections::VecDeque<Vec<u8>> = std::collections::VecDeque::new();
+        let mut record = Vec::new();
         let mut number = 1;
         loop {
-            let mut record = match ahead.pop_front() {
-                Some(line) => line,
-                None if read_line(lines, &mut buffer, file, number)? => buffer.clone(),
-                None => return Ok(()),
-            };
+            match ahead.pop_front() {
+                Some(line) => record = line,
+                None => match next_line(lines, file, number)? {
+                    Some(line) => {
+                        record.clear();
+                        record.extend_from_slice(line);
+                    }
+                    None => return Ok(()),
+                },
+            }
             number += 1;
             if record.iter().all(u8::is_ascii_whitespace) {
                 continue;
@@ -243,14 +309,16 @@ impl Parser {
             while csv::is_open(&record, delimiter) && taken.len() < csv::MAX_RECORD_LINES {
                 let line = match ahead.pop_front() {
                     Some(line) => line,
-                    None if read_line(lines, &mut buffer, file, number)? => buffer.clone(),
-                    None => break,
+                    None => match next_line(lines, file, number)? {
+                        Some(line) => line.to_vec(),
+                        None => break,
+                    },
                 };
                 record.push(b'\n');
                 record.extend_from_slice(&line);
                 taken.push(line);
             }
-            if csv::is_open(&record, delimiter) {
+            if !taken.is_empty() && csv::is_open(&record, delimiter) {
                 record.truncate(first_length);
                 while let Some(line) = taken.pop() {
                     ahead.push_front(line);
@@ -258,7 +326,7 @@ impl Parser {
             }
             number += taken.len() as u64;
             counts.0 += 1;
-            match layout.parse_record(&record, delimiter, &source.columns, source.timezone) {
+            match layout.parse_record(&record, delimiter, &fields, timezone) {
                 Ok(cells) => self.append(file, first, &cells, emit)?,
                 Err(reason) => {
                     counts.1 += 1;
@@ -325,6 +393,14 @@ impl Parser {
         if self.rows == 0 {
             return Ok(());
         }
+        let text: Vec<usize> = self
+            .builders
+            .iter()
+            .map(|builder| match builder {
+                Builder::Cell(_, builder) => builder.text_bytes(),
+                Builder::File(_) | Builder::Line(_) | Builder::Row(_) => 0,
+            })
+            .collect();
         let arrays: Vec<ArrayRef> = self
             .builders
             .iter_mut()
@@ -342,7 +418,7 @@ impl Parser {
             Failure::new(FailureKind::Internal, format!("cannot make a batch: {error}"))
         })?;
         // `finish` drops the builders' room; new ones are made with it.
-        self.builders = self.new_builders();
+        self.builders = self.new_builders(&text);
         self.wanted = emit(batch);
         Ok(())
     }
@@ -353,41 +429,46 @@ fn row_number(ordinal: usize, line: i64) -> i64 {
     (i64::try_from(ordinal).unwrap_or(0) << 40) | line
 }
 
-/// Reads a line without its end; false at the end of the file. `number` lines were read before.
-fn read_line(
-    lines: &mut dyn BufRead,
-    buffer: &mut Vec<u8>,
+/// The next line without its end; `number` lines were read before.
+fn next_line<'l>(
+    lines: &'l mut Lines<'_>,
     file: &RawFile,
     number: u64,
-) -> Outcome<bool> {
-    buffer.clear();
-    let mut limited = lines.take(MAX_LINE_BYTES as u64 + 1);
-    let read = limited.read_until(b'\n', buffer).map_err(|error| {
-        if let Some(cause) = store_error::cause(&error) {
-            let words = store_error::words(cause);
-            let text = format!("cannot read `{}` after line {number}: {words}", file.shown);
-            return Failure::new(store_error::kind(cause), text);
+) -> Outcome<Option<&'l [u8]>> {
+    lines.next_line().map_err(|broken| match broken {
+        Broken::TooLong => {
+            let text = format!("line {} of `{}` is longer than 16 MiB", number + 1, file.shown);
+            Failure::new(FailureKind::Input, text).with_hint("is the file really one row a line?")
         }
-        Failure::new(
-            FailureKind::Input,
-            format!("cannot read `{}` after line {number}: {error}", file.shown),
-        )
-        .with_hint("the file is damaged or was cut off on its way; deliver it again")
-    })?;
-    if read > MAX_LINE_BYTES {
-        let failure = Failure::new(
-            FailureKind::Input,
-            format!("line {} of `{}` is longer than 16 MiB", number + 1, file.shown),
-        );
-        return Err(failure.with_hint("is the file really one row a line?"));
-    }
-    if buffer.last() == Some(&b'\n') {
-        buffer.pop();
-        if buffer.last() == Some(&b'\r') {
-            buffer.pop();
+        Broken::Stream(error) => {
+            if let Some(cause) = store_error::cause(&error) {
+                let words = store_error::words(cause);
+                let text = format!("cannot read `{}` after line {number}: {words}", file.shown);
+                return Failure::new(store_error::kind(cause), text);
+            }
+            Failure::new(
+                FailureKind::Input,
+                format!("cannot read `{}` after line {number}: {error}", file.shown),
+            )
+            .with_hint("the file is damaged or was cut off on its way; deliver it again")
         }
+    })
+}
+
+/// The room of cells, for those of the next line.
+fn emptied(mut cells: Vec<Cell<'_>>) -> Vec<Cell<'static>> {
+    cells.clear();
+    // There is nothing left to map, and the room is kept since the layout stays the same.
+    cells.into_iter().map(|_| Cell::Missing).collect()
+}
+
+/// Fails where a read failed before.
+struct Failing(Option<std::io::Error>);
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> std::io::Result<usize> {
+        self.0.take().map_or(Ok(0), Err)
     }
-    Ok(read > 0)
 }
 
 /// Counts the bytes that pass.

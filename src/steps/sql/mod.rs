@@ -347,7 +347,7 @@ async fn settle(
                 before: &before,
                 rows: written.kept,
             };
-            let judged = checks::judge(&session.context, &subject, &scan, &written.seen, staged);
+            let judged = checks::judge(&session.context, &subject, &scan, written.seen, staged);
             judged.await
         })
         .await?;

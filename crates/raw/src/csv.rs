@@ -7,8 +7,7 @@
 use std::borrow::Cow;
 
 use super::cell::{Cell, parse_text};
-use crate::pipeline::schema::{Column, ColumnType};
-use crate::pipeline::source::Timezone;
+use super::types::{ColumnType, Field, Timezone};
 
 /// The number of lines that a record may span by line breaks in quotes.
 pub const MAX_RECORD_LINES: usize = 64;
@@ -22,12 +21,12 @@ pub struct Layout {
 
 impl Layout {
     /// Reads the header line. Errors: a declared column that the header lacks.
-    pub fn from_header(line: &[u8], delimiter: u8, columns: &[Column]) -> Result<Self, String> {
+    pub fn from_header(line: &[u8], delimiter: u8, columns: &[Field]) -> Result<Self, String> {
         // Spreadsheet programs put a byte-order mark in front.
         let line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         let fields = split(line, delimiter)?;
         let names: Vec<&str> = fields.iter().map(|field| field.trim()).collect();
-        let position = |column: &Column| {
+        let position = |column: &Field| {
             names.iter().position(|name| *name == column.name).ok_or_else(|| {
                 format!(
                     "the header has no column `{}`; it has `{}`",
@@ -45,7 +44,7 @@ impl Layout {
         &self,
         record: &'a [u8],
         delimiter: u8,
-        columns: &[Column],
+        columns: &[Field],
         timezone: Timezone,
     ) -> Result<Vec<Cell<'a>>, String> {
         let mut fields = split(record, delimiter)?;
@@ -68,8 +67,8 @@ impl Layout {
                 ColumnType::String | ColumnType::Json => field,
                 _ => trim(field),
             };
-            let shown = trimmed.chars().take(40).collect::<String>();
-            let cell = parse_text(trimmed, column.kind, timezone).ok_or_else(|| {
+            let cell = parse_text(trimmed.clone(), column.kind, timezone).ok_or_else(|| {
+                let shown: String = trimmed.chars().take(40).collect();
                 format!(
                     "wrong type: column `{}` expected {}, found {shown:?}",
                     column.name, column.kind
@@ -92,6 +91,9 @@ fn trim(text: Cow<'_, str>) -> Cow<'_, str> {
 ///
 /// A quote opens a field only at the field's start; anywhere else it is a character as any other.
 pub fn is_open(record: &[u8], delimiter: u8) -> bool {
+    if memchr::memchr(b'"', record).is_none() {
+        return false;
+    }
     let mut quoted = false;
     let mut at_start = true;
     let mut bytes = record.iter().copied().peekable();
@@ -182,13 +184,8 @@ fn unquote(text: &str) -> Result<(Cow<'_, str>, &str), String> {
 mod tests {
     use super::*;
 
-    fn columns() -> Vec<Column> {
-        let column = |name: &str, kind, nullable| Column {
-            name: name.to_owned(),
-            kind,
-            nullable,
-            tags: Vec::new(),
-        };
+    fn columns() -> Vec<Field> {
+        let column = |name: &str, kind, nullable| Field { name: name.to_owned(), kind, nullable };
         vec![column("name", ColumnType::String, false), column("price", ColumnType::Double, true)]
     }
 

@@ -6,16 +6,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use chrono::NaiveDate;
-use datafusion::arrow::array::{
-    ArrayRef, BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, StringBuilder,
+use arrow_array::ArrayRef;
+use arrow_array::builder::{
+    BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, StringBuilder,
     TimestampMicrosecondBuilder,
 };
-use datafusion::arrow::datatypes::{DataType, TimeUnit};
+use arrow_schema::{DataType, TimeUnit};
 
-use crate::pipeline::interval::LogicalDate;
-use crate::pipeline::schema::ColumnType;
-use crate::pipeline::source::Timezone;
+use super::types::{ColumnType, Timezone};
 
 /// A value of a raw row.
 #[derive(Debug, Clone, PartialEq)]
@@ -65,11 +63,12 @@ pub enum CellBuilder {
 }
 
 impl CellBuilder {
-    /// A builder for a column of that type with room for `rows` rows.
-    pub fn new(kind: ColumnType, rows: usize) -> Self {
+    /// A builder for a column of that type with room for `rows` rows, which have `bytes` bytes of
+    /// text if they have any.
+    pub fn new(kind: ColumnType, rows: usize, bytes: usize) -> Self {
         match kind {
             ColumnType::String | ColumnType::Json => {
-                Self::Text(StringBuilder::with_capacity(rows, rows * 16))
+                Self::Text(StringBuilder::with_capacity(rows, bytes))
             }
             ColumnType::Int => Self::Int(Int64Builder::with_capacity(rows)),
             ColumnType::Double => Self::Double(Float64Builder::with_capacity(rows)),
@@ -100,6 +99,14 @@ impl CellBuilder {
             (Self::Boolean(builder), _) => builder.append_null(),
             (Self::Instant(builder), _) => builder.append_null(),
             (Self::Day(builder), _) => builder.append_null(),
+        }
+    }
+
+    /// Bytes of text so far.
+    pub fn text_bytes(&self) -> usize {
+        match self {
+            Self::Text(builder) => builder.values_slice().len(),
+            _ => 0,
         }
     }
 
@@ -198,12 +205,26 @@ pub fn parse_day(text: &[u8]) -> Option<i64> {
     }
     let year = two_digits(text, 0)? * 100 + two_digits(text, 2)?;
     let (month, day) = (two_digits(text, 5)?, two_digits(text, 8)?);
-    let date = NaiveDate::from_ymd_opt(
-        i32::try_from(year).ok()?,
-        u32::try_from(month).ok()?,
-        u32::try_from(day).ok()?,
-    )?;
-    Some(i64::from(LogicalDate::new(date).days_since_epoch()))
+    let is_leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
+    let days = match month {
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        4 | 6 | 9 | 11 => 30,
+        2 => 28 + i64::from(is_leap),
+        _ => return None,
+    };
+    (1..=days).contains(&day).then(|| days_since_epoch(year, month, day))
+}
+
+/// Days from 1970-01-01 to a day of the proleptic Gregorian calendar.
+/// <https://howardhinnant.github.io/date_algorithms.html#days_from_civil>
+fn days_since_epoch(year: i64, month: i64, day: i64) -> i64 {
+    // Years begin in March, so that the leap day is their last.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year - era * 400;
+    let day_of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    era * 146_097 + day_of_era - 719_468
 }
 
 fn two_digits(text: &[u8], at: usize) -> Option<i64> {
@@ -236,6 +257,21 @@ mod tests {
         assert_eq!(instant("2024-02-29T12:30:00+0200"), instant("2024-02-29T10:30:00Z"));
         let berlin = Timezone::parse("+01:00").unwrap();
         assert_eq!(parse_instant(b"2024-02-29 12:30:00", berlin), instant("2024-02-29T11:30:00Z"));
+    }
+
+    #[test]
+    fn days_agree_with_chrono() {
+        let first = chrono::NaiveDate::from_ymd_opt(1, 1, 1).unwrap();
+        for day in first.iter_days().take(1_200_000).step_by(7) {
+            let since = day.signed_duration_since(chrono::NaiveDate::default()).num_days();
+            assert_eq!(parse_day(day.to_string().as_bytes()), Some(since), "{day}");
+        }
+        for text in
+            ["2023-02-29", "1900-02-29", "2024-04-31", "2024-13-01", "2024-00-01", "2024-01-00"]
+        {
+            assert_eq!(parse_day(text.as_bytes()), None, "{text}");
+        }
+        assert!(parse_day(b"2000-02-29").is_some());
     }
 
     #[test]

@@ -1,0 +1,14 @@
+//! Dirty raw data in, typed columns out, and a reason for every line that cannot be one.
+//!
+//! Nothing here knows of sources, stores or queries: bytes become [lines](lines), lines
+//! [cells](cell), cells Arrow columns.
+
+pub mod cell;
+pub mod csv;
+pub mod gzip;
+pub mod json;
+pub mod lines;
+mod sure;
+pub mod types;
+
+pub use self::types::{ColumnType, Field, Timezone};
