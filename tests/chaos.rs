@@ -154,16 +154,19 @@ pub struct Counts {
     pub polls: usize,
     /// Looks between two flips of one publication, where several tables cannot flip at once.
     pub halves: usize,
+    /// For how long such a half was seen at most.
+    pub longest_half: Duration,
 }
 
 impl fmt::Display for Counts {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { works, kills, restarts, again, partitions_again, polls, halves } = self;
+        let Self { works, kills, restarts, again, partitions_again, polls, halves, .. } = self;
+        let longest = self.longest_half.as_millis();
         write!(
             f,
             "{kills} kills of {works} pieces of work, {restarts} restarts, {again} units begun \
              again (queries of at most {partitions_again} partitions after a kill), {polls} polls \
-             of each of the three stores, {halves} of them at half a day"
+             of each of the three stores, {halves} of them at half a day, for {longest} ms at most"
         )
     }
 }

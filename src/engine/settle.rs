@@ -88,6 +88,12 @@ async fn one(services: &Services, lease: &Lease, publication: &Publication) -> O
     if publication.fence > lease.fence {
         return Err(lease.fenced_off());
     }
+    // The warehouse carries on with what a process that died asked for.
+    let tokens: Vec<String> = publication.loads.iter().map(|load| load.token.clone()).collect();
+    let loads = match tokens.is_empty() {
+        true => Vec::new(),
+        false => services.warehouse.under_way(&tokens).await?,
+    };
     // Who began it may only be paused.
     if lease.seized {
         let tables: Vec<String> =
@@ -111,6 +117,9 @@ async fn one(services: &Services, lease: &Lease, publication: &Publication) -> O
             }
         },
         Settlement::Back(mut reason) => {
+            if !loads.is_empty() {
+                services.warehouse.cancel(&tokens).await?;
+            }
             if let Some(load) = former_load(publication, visible) {
                 match services.warehouse.load(&load.batch(lease)).await {
                     Ok(_) => {}
@@ -124,11 +133,22 @@ async fn one(services: &Services, lease: &Lease, publication: &Publication) -> O
             Settlement::Back(reason)
         }
         Settlement::Overtaken => {
+            if !loads.is_empty() {
+                services.warehouse.cancel(&tokens).await?;
+            }
             services.state.end_publication(&publication.id, &[], lease).await?;
             Settlement::Overtaken
         }
     };
-    Ok(told(publication, &settlement, visible))
+    let mut told = told(publication, &settlement, visible);
+    let became = match settlement {
+        Settlement::Forward => "waited for",
+        Settlement::Back(_) | Settlement::Overtaken => "stopped",
+    };
+    for load in loads {
+        told.push_str(&format!("; load `{}` went on and was {became}", load.name));
+    }
+    Ok(told)
 }
 
 /// Whether a failure says nothing of the publication: it is tried again by the next start.

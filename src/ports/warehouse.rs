@@ -46,6 +46,17 @@ pub enum LoadOutcome {
     AlreadyLoaded,
 }
 
+/// A load that goes on, though whoever began it may be gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LoadUnderWay {
+    /// Its token.
+    pub token: String,
+    /// What the warehouse calls it.
+    pub name: String,
+    /// The command that stops it.
+    pub stop: String,
+}
+
 /// Holds curated tables.
 #[async_trait]
 pub trait Warehouse: Send + Sync {
@@ -60,6 +71,22 @@ pub trait Warehouse: Send + Sync {
     /// read, `Conflict` if a later holder of the lease has loaded or has set a fence
     /// ([`Warehouse::fence`]).
     async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome>;
+
+    /// Those of some loads that go on, by their tokens. Where a load ends with the process that began
+    /// it there are none.
+    ///
+    /// Errors: `Denied` if listing is not allowed.
+    async fn under_way(&self, _tokens: &[String]) -> Outcome<Vec<LoadUnderWay>> {
+        Ok(Vec::new())
+    }
+
+    /// Stops those of some loads that go on, and waits until they have ended: nothing of one that was
+    /// stopped is visible, one that ended before stays. Loads that nobody began are no error.
+    ///
+    /// Errors: `Denied` if stopping is not allowed.
+    async fn cancel(&self, _tokens: &[String]) -> Outcome<()> {
+        Ok(())
+    }
 
     /// Refuses from now on what earlier holders of the lease load. Setting it again changes nothing.
     ///

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use rand::rngs::StdRng;
@@ -46,6 +46,9 @@ struct Seen {
     wrong: BTreeSet<String>,
     /// Looks between two flips of one publication: Glue has no flip of several tables.
     halves: usize,
+    /// Since when such a half is seen, and the longest that one was.
+    half_since: Option<Instant>,
+    longest: Duration,
 }
 
 struct Eyes<'a> {
@@ -117,6 +120,10 @@ impl<'a> Eyes<'a> {
         let made = |day: &str| self.whole[day].iter().filter(|rows| **rows > 0).count();
         if there.iter().any(|(day, tables)| *tables < made(day)) {
             seen.halves += 1;
+            let since = *seen.half_since.get_or_insert_with(Instant::now);
+            seen.longest = seen.longest.max(since.elapsed());
+        } else {
+            seen.half_since = None;
         }
     }
 
@@ -212,7 +219,9 @@ async fn strike_watched(
     let ((), seen) = tokio::join!(work, eyes.look_until(&stop));
     counts.polls += seen.polls;
     counts.halves += seen.halves;
+    counts.longest_half = counts.longest_half.max(seen.longest);
     assert_eq!(seen.wrong, BTreeSet::new(), "{counts}");
+    assert!(seen.half_since.is_none(), "a day stays mixed");
     let known = eyes.serving.generations("recommendations").await.unwrap();
     assert_eq!(known.len(), 1, "a list was loaded twice: {known:?}");
     no_job_twice(cloud);

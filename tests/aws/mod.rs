@@ -9,6 +9,7 @@ mod daily;
 pub mod doctor;
 mod faults;
 mod glue;
+mod mixed;
 mod planned;
 mod registry;
 mod s3;

@@ -300,8 +300,30 @@ async fn redshift_loads_once_whatever_happens() {
     assert_eq!(outcome, Ok(LoadOutcome::Loaded(4)));
     assert_eq!(redshift.submitted(), 1);
 
-    // A COPY that fails leaves nothing, and may be asked for again under the same identity.
+    // Or finds it by its name, in another process, and stops it: nothing of it is visible.
     let more = redshift.table("t", None, &numbers(6)).await;
+    redshift.data.hold(usize::MAX);
+    redshift.data.forget_requests();
+    let lost = load("5", &more);
+    tokio::select! {
+        outcome = warehouse.load(&lost) => panic!("it was not held: {outcome:?}"),
+        () = until(&under_way) => {}
+    }
+    let other = redshift.warehouse("s");
+    let tokens = ["2".to_owned(), "5".to_owned(), "6".to_owned()];
+    let found = other.under_way(&tokens).await.unwrap();
+    assert_eq!(found.iter().map(|it| it.token.as_str()).collect::<Vec<_>>(), ["5"]);
+    assert!(found[0].name.starts_with("recctl-load-"), "{found:?}");
+    assert!(found[0].stop.starts_with("aws redshift-data cancel-statement --id "), "{found:?}");
+    assert_eq!(redshift.warehouse("s2").under_way(&tokens).await, Ok(vec![]), "another schema");
+    other.cancel(&tokens).await.unwrap();
+    redshift.data.release();
+    assert_eq!(other.under_way(&tokens).await, Ok(vec![]));
+    assert_eq!(rows().await, Some(4));
+    assert_eq!(other.load(&lost).await, Ok(LoadOutcome::Loaded(6)));
+    warehouse.load(&load("7", &table)).await.unwrap();
+
+    // A COPY that fails leaves nothing, and may be asked for again under the same identity.
     redshift.data.fail_next_copy("ERROR: the disk is full");
     let failure = warehouse.load(&load("3", &more)).await.unwrap_err();
     assert_eq!(failure.kind, FailureKind::Step);

@@ -124,7 +124,7 @@ fn a_small_target_needs_little_and_says_what_is_not_known() {
 }
 
 /// Actions that AWS gives no resource to.
-const WITHOUT_RESOURCES: [&str; 17] = [
+const WITHOUT_RESOURCES: [&str; 18] = [
     "cloudwatch:PutMetricData",
     "ec2:CreateNetworkInterface",
     "ec2:CreateNetworkInterfacePermission",
@@ -136,6 +136,7 @@ const WITHOUT_RESOURCES: [&str; 17] = [
     "ec2:DescribeSubnets",
     "ec2:DescribeVpcs",
     "ecr:GetAuthorizationToken",
+    "redshift-data:CancelStatement",
     "redshift-data:DescribeStatement",
     "redshift-data:GetStatementResult",
     "redshift-data:ListStatements",

@@ -91,9 +91,26 @@ pub async fn warehouse_contract(target: &dyn WarehouseTarget) {
     suite.failures_leave_nothing().await;
     suite.loads_are_seen_whole().await;
     suite.fences().await;
+    suite.nothing_goes_on().await;
 }
 
 impl Suite<'_> {
+    /// What was not begun, and what has ended, neither goes on nor can be stopped.
+    async fn nothing_goes_on(&self) {
+        let warehouse = self.target.open("going").await;
+        let load = batch("r1/going", vec![self.table("going", None, &numbers(3)).await]);
+        let tokens = [load.token.clone(), "r1/nobody".to_owned()];
+        for rows in [None, Some(3)] {
+            assert_eq!(warehouse.under_way(&tokens).await, Ok(vec![]));
+            warehouse.cancel(&tokens).await.unwrap();
+            assert_eq!(warehouse.count("going", None).await, Ok(rows));
+            if rows.is_none() {
+                assert_eq!(warehouse.load(&load).await, Ok(LoadOutcome::Loaded(3)));
+            }
+        }
+        assert_eq!(warehouse.under_way(&[]).await, Ok(vec![]));
+    }
+
     async fn days_are_replaced(&self) {
         let warehouse = self.target.open("days").await;
         let other = self.target.open("days").await;

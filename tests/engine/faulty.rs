@@ -174,6 +174,12 @@ impl Warehouse for Faulty<dyn Warehouse> {
     async fn fence(&self, lease: &Lease) -> Outcome<()> {
         self.1.pass("warehouse.fence", self.0.fence(lease)).await
     }
+    async fn under_way(&self, tokens: &[String]) -> Outcome<Vec<LoadUnderWay>> {
+        self.1.pass("warehouse.under_way", self.0.under_way(tokens)).await
+    }
+    async fn cancel(&self, tokens: &[String]) -> Outcome<()> {
+        self.1.pass("warehouse.cancel", self.0.cancel(tokens)).await
+    }
     async fn count(&self, table: &str, date: Option<LogicalDate>) -> Outcome<Option<u64>> {
         self.1.pass("warehouse.count", self.0.count(table, date)).await
     }

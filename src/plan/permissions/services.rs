@@ -68,8 +68,9 @@ pub(super) fn warehouse(grants: &mut Grants, uses: &Uses<'_>, target: &AwsTarget
         "RedshiftResults",
         // The condition `statement-owner-iam-userid` would name the session too, and a task could
         // not take up the statement of the one before it.
-        "how statements went; AWS knows no resource for these",
+        "how statements went, and stopping those of runs that died; AWS knows no resource for these",
         &[
+            "redshift-data:CancelStatement",
             "redshift-data:DescribeStatement",
             "redshift-data:GetStatementResult",
             "redshift-data:ListStatements",

@@ -30,7 +30,7 @@ use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::pipeline::target::RedshiftOptions;
 use crate::ports::limits::redshift::{BATCH, RedshiftType};
-use crate::ports::{Lease, LoadBatch, LoadOutcome, Warehouse};
+use crate::ports::{Lease, LoadBatch, LoadOutcome, LoadUnderWay, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Keeps curated tables in Redshift, provisioned or serverless.
@@ -182,6 +182,23 @@ impl Warehouse for RedshiftWarehouse {
         }
     }
 
+    async fn under_way(&self, tokens: &[String]) -> Outcome<Vec<LoadUnderWay>> {
+        let loads = self.running(tokens).await?;
+        let under_way = |(token, name, id): (String, String, String)| LoadUnderWay {
+            token,
+            name,
+            stop: format!("aws redshift-data cancel-statement --id {id}"),
+        };
+        Ok(loads.into_iter().map(under_way).collect())
+    }
+
+    async fn cancel(&self, tokens: &[String]) -> Outcome<()> {
+        for (_, _, id) in self.running(tokens).await? {
+            self.statements.stop(&id).await?;
+        }
+        Ok(())
+    }
+
     async fn fence(&self, lease: &Lease) -> Outcome<()> {
         let present = self.present(&[]).await?;
         let (schema, copy_role) = (self.options.schema.as_str(), self.options.copy_role.as_str());
@@ -230,6 +247,20 @@ impl Warehouse for RedshiftWarehouse {
 }
 
 impl RedshiftWarehouse {
+    /// Token, name and id of those of some loads that go on.
+    async fn running(&self, tokens: &[String]) -> Outcome<Vec<(String, String, String)>> {
+        if tokens.is_empty() {
+            return Ok(Vec::new());
+        }
+        let running = self.statements.running(LOAD).await?;
+        let of_token = |token: &String| {
+            let named = statement_name(&self.options, token);
+            let found = running.iter().filter(move |(name, _)| *name == named);
+            found.map(|(name, id)| (token.clone(), name.clone(), id.clone())).collect::<Vec<_>>()
+        };
+        Ok(tokens.iter().flat_map(of_token).collect())
+    }
+
     /// Loads once. The inner failure is of making or widening tables, which somebody else may do at
     /// the same time: `IF NOT EXISTS` does not keep two transactions from making one thing.
     async fn attempt(&self, batch: &LoadBatch) -> Outcome<Result<LoadOutcome, Failure>> {
@@ -397,10 +428,13 @@ fn hex(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// What the names of loads begin with.
+const LOAD: &str = "recctl-load-";
+
 /// The name of a load's batch: the same for the same load into the same schema.
 fn statement_name(options: &RedshiftOptions, token: &str) -> String {
     let identity = format!("{}\n{}\n{token}", options.database, options.schema);
-    format!("recctl-load-{}", &hex(&identity)[..32])
+    format!("{LOAD}{}", &hex(&identity)[..32])
 }
 
 /// The token of a submission: 64 characters, which is the most. What was submitted before and has

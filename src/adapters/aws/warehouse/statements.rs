@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use aws_sdk_redshiftdata::Client;
-use aws_sdk_redshiftdata::types::{Field, StatementStatusString, StatusString, SubStatementData};
+use aws_sdk_redshiftdata::types::{
+    Field, StatementData, StatementStatusString, StatusString, SubStatementData,
+};
 
-use super::super::error::failure;
+use super::super::error::{code, failure};
 use crate::pipeline::target::{RedshiftEndpoint, RedshiftOptions};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
@@ -123,8 +125,52 @@ impl Statements {
 
     /// Looks for the batches that were submitted under a name.
     pub(super) async fn find(&self, name: &str) -> Outcome<Earlier> {
-        let options = &self.options;
         let mut earlier = Earlier::default();
+        for statement in self.listed(name, StatusString::All).await? {
+            // What is listed begins with the name.
+            if statement.statement_name.as_deref() != Some(name) {
+                continue;
+            }
+            match statement.status {
+                Some(StatusString::Submitted | StatusString::Picked | StatusString::Started) => {
+                    earlier.running = Some(statement.id);
+                }
+                _ => earlier.ended += 1,
+            }
+        }
+        Ok(earlier)
+    }
+
+    /// Names and ids of the batches that go on and whose names begin so.
+    pub(super) async fn running(&self, prefix: &str) -> Outcome<Vec<(String, String)>> {
+        let mut running = Vec::new();
+        // In the order in which a statement goes through them: none slips by between two looks.
+        for status in [StatusString::Submitted, StatusString::Picked, StatusString::Started] {
+            for statement in self.listed(prefix, status).await? {
+                let Some(name) = statement.statement_name else { continue };
+                if running.iter().all(|(_, id)| *id != statement.id) {
+                    running.push((name, statement.id));
+                }
+            }
+        }
+        Ok(running)
+    }
+
+    /// Stops a batch and waits until it has ended, in whatever way.
+    pub(super) async fn stop(&self, id: &str) -> Outcome<()> {
+        match self.client.cancel_statement().id(id).send().await {
+            Ok(_) => {}
+            // It has ended meanwhile.
+            Err(error) if code(&error) == Some("ValidationException") => {}
+            Err(error) => return Err(failure("stop a statement of Redshift", &error, kind_of)),
+        }
+        self.wait(id).await.map(|_| ())
+    }
+
+    /// Batches whose names begin so, of the last day.
+    async fn listed(&self, name: &str, status: StatusString) -> Outcome<Vec<StatementData>> {
+        let options = &self.options;
+        let mut found = Vec::new();
         let mut next = None;
         loop {
             let mut request = self
@@ -132,7 +178,7 @@ impl Statements {
                 .list_statements()
                 .statement_name(name)
                 // Finished ones only if it is not said.
-                .status(StatusString::All)
+                .status(status.clone())
                 .database(&options.database)
                 .set_next_token(next);
             match &options.endpoint {
@@ -145,21 +191,10 @@ impl Statements {
             }
             let page = request.send().await;
             let page = page.map_err(|e| failure("list statements of Redshift", &e, kind_of))?;
-            for statement in page.statements {
-                // What is listed begins with the name.
-                if statement.statement_name.as_deref() != Some(name) {
-                    continue;
-                }
-                match statement.status {
-                    Some(
-                        StatusString::Submitted | StatusString::Picked | StatusString::Started,
-                    ) => earlier.running = Some(statement.id),
-                    _ => earlier.ended += 1,
-                }
-            }
+            found.extend(page.statements);
             next = page.next_token.filter(|token| !token.is_empty());
             if next.is_none() {
-                return Ok(earlier);
+                return Ok(found);
             }
         }
     }
