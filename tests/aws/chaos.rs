@@ -91,6 +91,8 @@ impl<'a> Eyes<'a> {
             seen.polls += 1;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+        // As it stays.
+        self.catalog(&mut seen).await;
         seen
     }
 
