@@ -10,6 +10,8 @@ use memchr::memmem;
 
 /// The magic bytes of a member.
 const MAGIC: [u8; 2] = [0x1f, 0x8b];
+/// FHCRC and the reserved bits (section 2.3.1).
+const UNCHECKED_FLAGS: u8 = 0b1110_0010;
 /// Bytes of a member's trailer: CRC-32, then the length modulo 2³², both little-endian.
 const TRAILER: usize = 8;
 
@@ -29,7 +31,8 @@ pub fn inflate(file: &[u8], out: &mut Vec<u8>, most: usize) -> bool {
 
 /// Appends what the first member holds, and gives its length.
 fn member(rest: &[u8], out: &mut Vec<u8>, most: usize) -> Option<usize> {
-    if !rest.starts_with(&MAGIC) {
+    // A checksum of the header, and what no flag is defined for, libdeflate does not look at.
+    if !rest.starts_with(&MAGIC) || rest.get(3)? & UNCHECKED_FLAGS != 0 {
         return None;
     }
     let trailer = rest.get(rest.len().checked_sub(TRAILER)?..)?;
@@ -98,6 +101,9 @@ mod tests {
         assert_eq!(inflated(b"\x1f\x8b", 1 << 20), None);
         assert_eq!(inflated(b"plain text that is long enough", 1 << 20), None);
         assert_eq!(inflated(&[&one[..], b"trailing"].concat(), 1 << 20), None);
+        let mut header = one.clone();
+        header[3] |= 2;
+        assert_eq!(inflated(&header, 1 << 20), None);
         let mut damaged = zipped(&b"0123456789".repeat(1_000));
         let middle = damaged.len() / 2;
         damaged[middle] ^= 0x55;
