@@ -30,6 +30,8 @@ def write(name: str, query: str) -> None:
 spark.read.csv(
     f"{lake}/raw/products/products.csv",
     header=True,
+    escape='"',
+    multiLine=True,
     schema="item_id STRING, name STRING, category STRING, brand STRING, price DOUBLE, launched_on DATE",
 ).createOrReplaceTempView("product_feed")
 spark.read.json(
