@@ -342,7 +342,7 @@ async fn a_run_that_is_late_is_stopped_or_told_of() {
         let deadline = Deadline {
             at: None,
             after_schedule: None,
-            after_start: Some(Duration::from_millis(500)),
+            after_start: Some(Duration::from_millis(100)),
             average: None,
             warn_at: 0.5,
             missed,
