@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use super::format::Format;
-use super::ledger::{known, partition_of};
+use super::ledger::known;
 use super::plan::parse_var;
 use super::stdout::paint;
 use super::{Ended, print};
 use crate::app::{App, Opening};
 use crate::pipeline::interval::LogicalDate;
+use crate::plan::demand::own_partition;
 use crate::plan::why::why;
 use crate::report::ledger::{why_lines, why_object};
 use crate::run::failure::{Failure, FailureKind};
@@ -54,7 +55,7 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
         let text = format!("nothing is known of `{step}` for {date}");
         return Err(Failure::new(FailureKind::Internal, text));
     };
-    let key = (&step, partition_of(found, date));
+    let key = (&step, own_partition(found, date));
     let explained = why(&pipeline, date, key, &judged.facts, entry)?;
     match args.format {
         Format::Human => print(&why_lines(&explained, paint(app)).join("\n")),

@@ -14,7 +14,7 @@ use super::plan::parse_var;
 use super::selection::SelectionArgs;
 use super::stdout::{paint, width};
 use crate::app::{App, Opening};
-use crate::pipeline::interval::{LogicalDate, Partition};
+use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
 use crate::plan::Facts;
 use crate::plan::ledger::Ledger;
@@ -115,21 +115,13 @@ fn first_known(ledger: &Ledger, facts: &Facts) -> Option<LogicalDate> {
     ledger.dates.iter().copied().find(|date| *date >= first)
 }
 
-/// The days of an interval, whose ends belong to it.
+/// The days of an interval, if they are at most so many.
 pub(super) fn days(from: LogicalDate, to: LogicalDate, most: usize) -> Outcome<Vec<LogicalDate>> {
-    let number = (to.day() - from.day()).num_days() + 1;
-    let usage = |text: String, hint: &str| Failure::new(FailureKind::Usage, text).with_hint(hint);
-    let number = u32::try_from(number).ok().filter(|number| *number > 0).ok_or_else(|| {
-        usage(format!("--from {from} comes after --to {to}"), "both days belong to the interval")
-    })?;
-    if number as usize > most {
-        let text = format!("{number} days are too many at once");
-        return Err(usage(text, &format!("at most {most} days; choose them with --from and --to")));
+    let range = super::range(from, to)?;
+    if range.len() as usize > most {
+        let text = format!("{} days are too many at once", range.len());
+        let hint = format!("at most {most} days; choose them with --from and --to");
+        return Err(Failure::new(FailureKind::Usage, text).with_hint(hint));
     }
-    Ok(to.window(number).collect())
-}
-
-/// The part of a step's table for a day.
-pub(super) fn partition_of(step: &crate::pipeline::step::Step, date: LogicalDate) -> Partition {
-    crate::plan::demand::own_partition(step, date)
+    Ok(range.days().collect())
 }
