@@ -54,7 +54,7 @@ type Key = (Name, Partition);
 /// Sets the steps for the days and returns how many parts were set. Nothing is made or removed, but
 /// what runs left half done is settled first.
 ///
-/// Each day is set under its lease, all of which are taken first. Errors: `Conflict` if a run holds
+/// Each day is set under its lease, all of which are taken first. Errors: `Held` if a run holds
 /// one of the days; `NotFound` for work that is to count as done and of which nothing is there.
 /// Before the first row is written all of it was judged; a failure after that leaves whole days set.
 pub async fn mark(
