@@ -116,7 +116,12 @@ impl Windows {
     fn compute(&self, whole: &[RecordBatch]) -> Result<RecordBatch> {
         let batch = match whole {
             [one] => one.clone(),
-            several => concat_batches(&several[0].schema(), several)?,
+            several => {
+                // They are there twice while they are put together.
+                let bytes = several.iter().map(RecordBatch::get_array_memory_size).sum();
+                self.reservation.try_grow(bytes)?;
+                concat_batches(&several[0].schema(), several)?
+            }
         };
         let mut columns = batch.columns().to_vec();
         for kernel in &self.parts.kernels {
