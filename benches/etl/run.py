@@ -172,7 +172,8 @@ def main() -> None:
     base = median.get("duckdb", median[first])
     versions = {"recctl": subprocess.run([given.recctl, "--version"], capture_output=True, text=True).stdout.split()[-1]}
     versions.update({"duckdb": PEERS["duckdb"], "polars": PEERS["polars"], "spark": PEERS["pyspark"]})
-    print(f"{given.events:,} events, {given.rounds} rounds in turn, medians; {os.cpu_count()} processors, {platform.machine()}, {time.strftime('%Y-%m-%d')}. All tables equal row for row.\n")
+    counted = "one round" if given.rounds == 1 else f"{given.rounds} rounds in turn, medians"
+    print(f"{given.events:,} events, {counted}; {os.cpu_count()} processors, {platform.machine()}, {time.strftime('%Y-%m-%d')}. All tables equal row for row.\n")
     print("| engine | version | wall | CPU | peak memory | wall, CPU ÷ DuckDB's | lines that cannot be read |")
     print("|---|---|---:|---:|---:|---:|---|")
     for engine in engines:
