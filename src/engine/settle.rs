@@ -10,12 +10,12 @@ use super::lease::Held;
 use crate::pipeline::name::Name;
 use crate::pipeline::step::QUARANTINE_TABLE;
 use crate::plan::OpenFact;
-use crate::ports::{Flip, Lease, Load, PartitionEntry, Publication, TableLoad};
+use crate::ports::{Flip, Lease, PartitionEntry, Publication};
 use crate::run::event::{EventSink, RunEvent};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{RunKind, Status};
 use crate::steps::context::Services;
-use crate::steps::publication::{finish, take_back, visible};
+use crate::steps::publication::{Unfinished, finish, take_back, unload, visible};
 
 /// What becomes of a publication that was left open.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,27 +110,21 @@ async fn one(services: &Services, lease: &Lease, publication: &Publication) -> O
                 note(services, publication).await?;
                 Settlement::Forward
             }
-            Err(failure) if stops(services, lease, &failure).await => return Err(failure),
-            Err(failure) => {
-                take_back(services, publication, lease).await?;
-                Settlement::Back(failure.message)
+            Err(Unfinished { failure, .. }) if stops(services, lease, &failure).await => {
+                return Err(failure);
+            }
+            Err(Unfinished { failure, loads }) => {
+                back(services, lease, publication, loads, failure.message).await?
             }
         },
-        Settlement::Back(mut reason) => {
+        Settlement::Back(reason) => {
             if !loads.is_empty() {
                 services.warehouse.cancel(&tokens).await?;
             }
-            if let Some(load) = former_load(publication, visible) {
-                match services.warehouse.load(&load.batch(lease)).await {
-                    Ok(_) => {}
-                    Err(failure) if stops(services, lease, &failure).await => return Err(failure),
-                    Err(failure) => {
-                        reason.push_str(&format!("; the warehouse cannot follow: {failure}"));
-                    }
-                }
-            }
-            take_back(services, publication, lease).await?;
-            Settlement::Back(reason)
+            // The warehouse comes after the last flip.
+            let is_loaded = visible == publication.flips.len();
+            let loads = if is_loaded { publication.loads.len() } else { 0 };
+            back(services, lease, publication, loads, reason).await?
         }
         Settlement::Overtaken => {
             if !loads.is_empty() {
@@ -149,6 +143,23 @@ async fn one(services: &Services, lease: &Lease, publication: &Publication) -> O
         told.push_str(&format!("; load `{}` went on and was {became}", load.name));
     }
     Ok(told)
+}
+
+/// Takes a publication back of which so many loads took place, or may have.
+async fn back(
+    services: &Services,
+    lease: &Lease,
+    publication: &Publication,
+    loads: usize,
+    mut reason: String,
+) -> Outcome<Settlement> {
+    match unload(services, publication, loads, lease).await {
+        Ok(()) => {}
+        Err(failure) if stops(services, lease, &failure).await => return Err(failure),
+        Err(failure) => reason.push_str(&format!("; the warehouse cannot follow: {failure}")),
+    }
+    take_back(services, publication, lease).await?;
+    Ok(Settlement::Back(reason))
 }
 
 /// Whether a failure says nothing of the publication: it is tried again by the next start.
@@ -199,29 +210,6 @@ pub async fn standing(services: &Services, publication: &Publication) -> Outcome
         }
     }
     Ok(Standing { settlement: Settlement::Forward, visible, pending: all(to_do) })
-}
-
-/// What brings the warehouse back to what was there before, where it may have been loaded: that comes
-/// after the last flip.
-fn former_load(publication: &Publication, visible: usize) -> Option<Load> {
-    if visible < publication.flips.len() {
-        return None;
-    }
-    let former = |load: &TableLoad| {
-        let is_of = |flip: &&Flip| flip.to.table == load.table.name && flip.to.date == load.date;
-        let from = publication.flips.iter().find(is_of)?.from.as_ref();
-        let shape = publication.tables.iter().find(|it| it.table.name == load.table.name)?;
-        Some(TableLoad {
-            table: shape.before.clone().unwrap_or_else(|| shape.table.clone()),
-            files: from.map(|from| from.files.clone()).unwrap_or_default(),
-            rows: from.map_or(0, |from| from.rows),
-            ..load.clone()
-        })
-    };
-    let tables: Vec<TableLoad> =
-        publication.loads.iter().flat_map(|load| &load.tables).filter_map(former).collect();
-    let token = format!("{}/back", publication.id);
-    (!tables.is_empty()).then(|| Load { token, run: publication.run.to_string(), tables })
 }
 
 /// A rollback is nothing but its publication: it has come to its end with it.

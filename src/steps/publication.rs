@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use super::context::{Services, StepContext};
 use crate::ports::{
-    Flip, Lease, Load, LoadOutcome, PartitionEntry, Publication, TableEntry, TableShape,
+    Flip, Lease, Load, LoadOutcome, PartitionEntry, Publication, TableEntry, TableLoad, TableShape,
 };
-use crate::run::failure::{FailureKind, Outcome};
+use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::LedgerRow;
 
 /// Rows of the ledger that are written at once: DynamoDB takes a hundred items in a transaction.
@@ -36,7 +36,8 @@ pub async fn publish(context: &StepContext, draft: Draft) -> Outcome<u64> {
     let (services, lease) = (context.services.as_ref(), &context.lease);
     if draft.partitions.is_empty() {
         let loaded = load(services, &draft.loads, lease).await?;
-        services.state.put_ledger(&draft.rows, lease).await?;
+        let rows = all_but_the_last(services, &draft.rows, lease).await?;
+        services.state.put_ledger(rows, lease).await?;
         return Ok(loaded);
     }
     let id = format!("{}/{}", context.run, draft.part);
@@ -70,8 +71,8 @@ pub async fn publish(context: &StepContext, draft: Draft) -> Outcome<u64> {
     }
     match finish(services, &publication, lease).await {
         Ok(loaded) => Ok(loaded),
-        Err(failure) if is_refused(failure.kind) => {
-            match take_back(services, &publication, lease).await {
+        Err(Unfinished { failure, loads }) if is_refused(failure.kind) => {
+            match undo(services, &publication, loads, lease).await {
                 Ok(()) => {
                     context.made.taken_back(&publication);
                     Err(failure)
@@ -82,7 +83,7 @@ pub async fn publish(context: &StepContext, draft: Draft) -> Outcome<u64> {
                 }
             }
         }
-        Err(failure) => Err(failure),
+        Err(unfinished) => Err(unfinished.failure),
     }
 }
 
@@ -139,17 +140,83 @@ pub async fn visible<'a>(
     Ok(visible)
 }
 
+/// A publication that came to no end.
+#[derive(Debug)]
+pub struct Unfinished {
+    /// Why.
+    pub failure: Failure,
+    /// So many of its loads took place, or may have.
+    pub loads: usize,
+}
+
+impl From<Unfinished> for Failure {
+    fn from(unfinished: Unfinished) -> Self {
+        unfinished.failure
+    }
+}
+
 /// Makes a publication visible that is written down, as far as it is not, loads the warehouse, and
 /// ends it in the ledger. Returns the rows that the warehouse got now.
-pub async fn finish(services: &Services, publication: &Publication, lease: &Lease) -> Outcome<u64> {
+pub async fn finish(
+    services: &Services,
+    publication: &Publication,
+    lease: &Lease,
+) -> Result<u64, Unfinished> {
     let entries = publication.entries(services.clock.now());
-    services.catalog.publish(&publication.shapes(), &entries, lease).await?;
+    let published = services.catalog.publish(&publication.shapes(), &entries, lease).await;
+    published.map_err(|failure| Unfinished { failure, loads: 0 })?;
     let loaded = load(services, &publication.loads, lease).await?;
-    end(services, publication, &publication.rows, lease).await?;
+    let ended = end(services, publication, &publication.rows, lease).await;
+    ended.map_err(|failure| Unfinished { failure, loads: publication.loads.len() })?;
     Ok(loaded)
 }
 
-/// Takes back what is visible of a publication and ends it. The warehouse is the caller's.
+/// Brings the warehouse back to what was there before the first so many loads of a publication.
+pub async fn unload(
+    services: &Services,
+    publication: &Publication,
+    loads: usize,
+    lease: &Lease,
+) -> Outcome<()> {
+    for load in publication.loads.iter().take(loads) {
+        if let Some(former) = former(publication, load) {
+            services.warehouse.load(&former.batch(lease)).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The load of what was there before a load. What the publication does not flip stays.
+fn former(publication: &Publication, load: &Load) -> Option<Load> {
+    let former = |load: &TableLoad| {
+        let is_of = |flip: &&Flip| flip.to.table == load.table.name && flip.to.date == load.date;
+        let from = publication.flips.iter().find(is_of)?.from.as_ref();
+        let shape = publication.tables.iter().find(|it| it.table.name == load.table.name)?;
+        Some(TableLoad {
+            table: shape.before.clone().unwrap_or_else(|| shape.table.clone()),
+            files: from.map(|from| from.files.clone()).unwrap_or_default(),
+            rows: from.map_or(0, |from| from.rows),
+            ..load.clone()
+        })
+    };
+    let tables: Vec<TableLoad> = load.tables.iter().filter_map(former).collect();
+    let token = format!("{}/back", load.token);
+    (!tables.is_empty()).then(|| Load { token, run: load.run.clone(), tables })
+}
+
+/// Takes a publication back and ends it: what the warehouse has of it by so many loads, then what
+/// readers of the catalog see.
+pub async fn undo(
+    services: &Services,
+    publication: &Publication,
+    loads: usize,
+    lease: &Lease,
+) -> Outcome<()> {
+    unload(services, publication, loads, lease).await?;
+    take_back(services, publication, lease).await
+}
+
+/// Takes back what readers of the catalog see of a publication and ends it.
 pub async fn take_back(
     services: &Services,
     publication: &Publication,
@@ -176,20 +243,36 @@ async fn end(
 ) -> Outcome<()> {
     let done = services.clock.now();
     let rows: Vec<LedgerRow> = rows.iter().map(|row| LedgerRow { done, ..row.clone() }).collect();
-    let last = rows.len().saturating_sub(1) / ROWS_AT_ONCE * ROWS_AT_ONCE;
-    for rows in rows[..last].chunks(ROWS_AT_ONCE) {
+    let last = all_but_the_last(services, &rows, lease).await?;
+    services.state.end_publication(&publication.id, last, lease).await
+}
+
+/// Writes rows of the ledger, as many at once as may be, and returns those that are left to be
+/// written with whatever ends the work.
+async fn all_but_the_last<'r>(
+    services: &Services,
+    rows: &'r [LedgerRow],
+    lease: &Lease,
+) -> Outcome<&'r [LedgerRow]> {
+    let (first, last) = rows.split_at(rows.len().saturating_sub(1) / ROWS_AT_ONCE * ROWS_AT_ONCE);
+    for rows in first.chunks(ROWS_AT_ONCE) {
         services.state.put_ledger(rows, lease).await?;
     }
-    services.state.end_publication(&publication.id, &rows[last..], lease).await
+    Ok(last)
 }
 
 /// Loads the warehouse; the same token is loaded once.
-async fn load(services: &Services, loads: &[Load], lease: &Lease) -> Outcome<u64> {
+async fn load(services: &Services, loads: &[Load], lease: &Lease) -> Result<u64, Unfinished> {
     let mut loaded = 0;
-    for load in loads {
-        loaded += match services.warehouse.load(&load.batch(lease)).await? {
-            LoadOutcome::Loaded(rows) => rows,
-            LoadOutcome::AlreadyLoaded => 0,
+    for (at, load) in loads.iter().enumerate() {
+        loaded += match services.warehouse.load(&load.batch(lease)).await {
+            Ok(LoadOutcome::Loaded(rows)) => rows,
+            Ok(LoadOutcome::AlreadyLoaded) => 0,
+            Err(failure) => {
+                // Of one whose answer is missing nobody knows.
+                let loads = at + usize::from(failure.kind.may_pass());
+                return Err(Unfinished { failure, loads });
+            }
         };
     }
     Ok(loaded)

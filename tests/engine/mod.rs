@@ -13,4 +13,5 @@ mod loads;
 mod paused;
 mod planner;
 mod reader;
+mod rollback;
 mod settling;

@@ -22,7 +22,7 @@ use crate::run::event::EventSink;
 use crate::run::failure::{Failure, FailureKind, Outcome};
 use crate::run::record::{LedgerRow, RolledBack, RunId, RunRecord, Status, StepRecord, StepReport};
 use crate::steps::context::Services;
-use crate::steps::publication::{finish, shapes, take_back};
+use crate::steps::publication::{Unfinished, finish, shapes, undo};
 use crate::steps::publish::load_token;
 
 /// What is to be rolled back.
@@ -137,7 +137,7 @@ struct Back {
 /// its tables lie in the warehouse. What runs of the pipeline left half done is settled first.
 ///
 /// Everything is checked first: that the files are there, and that they fit the table as it is now.
-/// The catalog flips at once; if the warehouse cannot follow, it is flipped forth again. Errors:
+/// The catalog flips at once; if the warehouse cannot follow, both go forth again. Errors:
 /// `NotFound` for a run that nobody knows, `Input` if files are gone, `Usage` if columns changed since
 /// in a way that old files do not fit, `Held` if a run of these days is under way.
 pub async fn roll_back(
@@ -330,8 +330,8 @@ impl Work<'_> {
         services.state.begin_publication(&publication, self.lease).await?;
         match finish(services, &publication, self.lease).await {
             Ok(rows) => done.loaded = rows,
-            Err(failure) => {
-                let what = match take_back(services, &publication, self.lease).await {
+            Err(Unfinished { failure, loads }) => {
+                let what = match undo(services, &publication, loads, self.lease).await {
                     Ok(()) => "nothing was rolled back".to_owned(),
                     Err(also) => format!(
                         "the rollback is half done ({also} while it was to be undone), and whoever starts next settles it"
