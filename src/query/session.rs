@@ -11,8 +11,6 @@ use datafusion::execution::memory_pool::{
     FairSpillPool, MemoryPool, PeakRecordingPool, TrackConsumersPool,
 };
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
-use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use tokio_util::task::AbortOnDropHandle;
 use url::Url;
@@ -130,7 +128,7 @@ impl QueryEngine {
             .with_config(config(partitions))
             .with_runtime_env(runtime)
             .with_default_features()
-            .with_physical_optimizer_rules(physical_rules())
+            .with_physical_optimizer_rules(recctl_operators::physical_rules())
             .build();
         Ok(QuerySession { context: SessionContext::new_with_state(state), pool })
     }
@@ -173,13 +171,6 @@ impl Drop for QueryEngine {
             runtime.shutdown_background();
         }
     }
-}
-
-/// DataFusion's rules for physical plans, then ours.
-fn physical_rules() -> Vec<Arc<dyn PhysicalOptimizerRule + Send + Sync>> {
-    let mut rules = PhysicalOptimizer::new().rules;
-    rules.extend(recctl_operators::rules());
-    rules
 }
 
 /// The settings of all sessions, planning and running alike.
