@@ -18,6 +18,8 @@ use datafusion::physical_plan::{ChildrenPropertiesMode, ExecutionPlan, ReplaceCh
 
 use super::FirstRowExec;
 
+type Plan = Arc<dyn ExecutionPlan>;
+
 /// Puts [`FirstRowExec`] in place of a window with `row_number()` alone, where what reads it compares
 /// the number with one and lets nobody else see it.
 ///
@@ -55,9 +57,7 @@ impl PhysicalOptimizerRule for FirstRows {
 
 /// A plan with first rows in place of its window, and the columns that show the number, if it is a
 /// window that can be replaced, or a projection that hands on the number of one.
-fn first_below(
-    plan: &Arc<dyn ExecutionPlan>,
-) -> Result<Option<(Arc<dyn ExecutionPlan>, Vec<usize>)>> {
+fn first_below(plan: &Plan) -> Result<Option<(Plan, Vec<usize>)>> {
     if let Some(first) = in_place_of(plan) {
         let number = plan.schema().fields().len() - 1;
         return Ok(Some((Arc::new(first), vec![number])));
