@@ -44,7 +44,7 @@ impl Buckets {
             .iter()
             .map(|one| one.evaluate(batch)?.into_array(count))
             .collect::<Result<_>>()?;
-        let mut rows: Vec<Vec<u32>> = vec![Vec::with_capacity(2 * count / BUCKETS); BUCKETS];
+        let mut rows: Vec<Vec<u32>> = vec![Vec::new(); BUCKETS];
         for (row, hash) in (0_u32..).zip(hashes(&columns, count)?) {
             // Bits that the table looks at neither for its places nor for its tags.
             rows[(hash >> 40) as usize % BUCKETS].push(row);
