@@ -28,11 +28,7 @@ type Plan = Arc<dyn ExecutionPlan>;
 pub struct FirstRows;
 
 impl PhysicalOptimizerRule for FirstRows {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    fn optimize(&self, plan: Plan, _: &ConfigOptions) -> Result<Plan> {
         let replaced = plan.transform_up(|node| {
             let children = node.children();
             let [child] = children.as_slice() else { return Ok(Transformed::no(node)) };
@@ -76,15 +72,12 @@ fn first_below(plan: &Plan) -> Result<Option<(Plan, Vec<usize>)>> {
 }
 
 /// A plan over another input.
-fn over(
-    plan: Arc<dyn ExecutionPlan>,
-    input: Arc<dyn ExecutionPlan>,
-) -> Result<Arc<dyn ExecutionPlan>> {
+fn over(plan: Plan, input: Plan) -> Result<Plan> {
     let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
     plan.replace_children(vec![input], options)
 }
 
-fn in_place_of(plan: &Arc<dyn ExecutionPlan>) -> Option<FirstRowExec> {
+fn in_place_of(plan: &Plan) -> Option<FirstRowExec> {
     let window = plan.downcast_ref::<BoundedWindowAggExec>()?;
     let [expression] = window.window_expr() else { return None };
     let standard = expression.as_any().downcast_ref::<StandardWindowExpr>()?;
@@ -101,7 +94,7 @@ fn in_place_of(plan: &Arc<dyn ExecutionPlan>) -> Option<FirstRowExec> {
 }
 
 /// Whether a plan sees of columns of its input only whether they are one.
-fn asks_for_first_only(plan: &Arc<dyn ExecutionPlan>, columns: &[usize]) -> bool {
+fn asks_for_first_only(plan: &Plan, columns: &[usize]) -> bool {
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         return projection.expr().iter().all(|one| compares_only(&one.expr, columns));
     }
