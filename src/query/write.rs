@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::parquet::arrow::AsyncArrowWriter;
 use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
 use datafusion::parquet::file::properties::WriterProperties;
+use datafusion::parquet::schema::types::ColumnPath;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, execute_stream_partitioned,
 };
@@ -269,11 +270,19 @@ impl PartWriter {
         if self.writer.is_none() {
             let store = Arc::clone(&self.destination.store);
             let target = Upload::new(store, &self.path, &self.aborts);
-            let properties = WriterProperties::builder()
+            let mut properties = WriterProperties::builder()
                 .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
-                .build();
+                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
+            // A dictionary of values that hardly come twice is larger than they are.
+            let fields = self.stored.fields().iter();
+            let times = fields.filter(|field| matches!(field.data_type(), DataType::Timestamp(..)));
+            let times = times.map(|field| field.name().as_str());
+            for column in times.chain(self.scan.unique_columns()) {
+                let column = ColumnPath::new(vec![column.to_owned()]);
+                properties = properties.set_column_dictionary_enabled(column, false);
+            }
             let schema = Arc::clone(&self.stored);
+            let properties = properties.build();
             self.writer = Some(AsyncArrowWriter::try_new(target, schema, Some(properties))?);
         }
         match &mut self.writer {

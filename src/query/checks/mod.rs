@@ -101,6 +101,14 @@ impl Scan {
         }
     }
 
+    /// Columns of which no value may come twice.
+    pub fn unique_columns(&self) -> impl Iterator<Item = &str> {
+        self.keys.iter().filter_map(|key| match &*key.names {
+            [one] => Some(one.as_str()),
+            _ => None,
+        })
+    }
+
     /// The keys of which the scan knows that none comes twice.
     fn unique(&self, seen: &mut Seen) -> Vec<&[String]> {
         let hashes = std::mem::take(&mut seen.keys);
