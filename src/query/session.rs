@@ -25,7 +25,8 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 pub struct Limits {
     /// Threads that compute.
     pub threads: usize,
-    /// Bytes that the operators of all queries together may hold before they spill to disk.
+    /// Bytes that all queries together may take. Three quarters of them are what operators hold before
+    /// they spill to disk; the rest is for what they do not count: readers, writers, rows on their way.
     pub memory: usize,
     /// Where they spill.
     pub spill: PathBuf,
@@ -82,7 +83,7 @@ impl QueryEngine {
             })?;
         // The consumers are tracked so that an error says who held the memory.
         let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
-            FairSpillPool::new(limits.memory),
+            FairSpillPool::new(limits.memory / 4 * 3),
             std::num::NonZeroUsize::MIN.saturating_add(4),
         ));
         Ok(Self { lake, limits, pool, runtime: Some(runtime) })
@@ -183,6 +184,9 @@ pub fn config(threads: usize) -> SessionConfig {
     // where rows are held for sorting.
     options.sql_parser.map_string_types_to_utf8view = false;
     options.execution.parquet.schema_force_view_types = false;
+    // Groups are put together in buckets, which costs little: counting first is for keys that come
+    // more than twice.
+    options.execution.skip_partial_aggregation_probe_ratio_threshold = 0.5;
     options.execution.time_zone = Some("UTC".to_owned());
     config
 }

@@ -3,7 +3,10 @@
 //! Each computes exactly what the operator computes that it replaces, for any query of its shape; the
 //! tests hold them against plain SQL on random input.
 
+pub mod buckets;
+mod columns;
 pub mod first;
+pub mod groups;
 pub mod window;
 
 use std::sync::Arc;
@@ -16,11 +19,14 @@ type Rule = Arc<dyn PhysicalOptimizerRule + Send + Sync>;
 /// DataFusion's rules for physical plans with ours among them.
 pub fn physical_rules() -> Vec<Rule> {
     let mut rules = PhysicalOptimizer::new().rules;
-    // What needs no sort has to be known before sorts are put in.
-    let requirements = rules.iter().position(|rule| rule.name() == "EnsureRequirements");
-    if let Some(at) = requirements {
+    // What needs no sort has to be known before sorts are put in, and what order the result must have
+    // is known until its requirement is taken out.
+    if let Some(at) = rules.iter().position(|rule| rule.name() == "EnsureRequirements") {
         rules.insert(at, Arc::new(first::FirstRows));
     }
-    rules.push(Arc::new(window::SegmentedWindows));
+    if let Some(at) = rules.iter().rposition(|rule| rule.name() == "OutputRequirements") {
+        rules.insert(at, Arc::new(window::SegmentedWindows));
+        rules.insert(at + 1, Arc::new(buckets::Bucketed));
+    }
     rules
 }

@@ -4,7 +4,6 @@
 //! is often random. Where a query asks only whether the number is one, as those do that look for
 //! copies, it is enough to keep the first row of each key so far in a hash table.
 
-mod buckets;
 mod rule;
 mod stream;
 mod table;
@@ -20,7 +19,7 @@ use datafusion::physical_expr::{
     Distribution, EquivalenceProperties, LexOrdering, PhysicalExpr, PhysicalSortExpr,
 };
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
-use datafusion::physical_plan::metrics::{ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
     InputDistributionRequirements, PlanProperties, ReplaceChildrenOptions,
@@ -31,8 +30,8 @@ pub use self::rule::FirstRows;
 /// Adds a column that is 1 in the first row of each key and 2 in all others.
 ///
 /// Rows stay in their order. Of rows that the order does not tell apart, the one that came first is
-/// first. All rows are held until the last came; what does not fit into the pool is spread over
-/// spill files by the hash of its key.
+/// first. All rows are held until the last came, so it works on a bucket at a time
+/// ([`BucketedExec`](crate::buckets::BucketedExec)).
 #[derive(Debug)]
 pub struct FirstRowExec {
     input: Arc<dyn ExecutionPlan>,
@@ -63,6 +62,13 @@ impl FirstRowExec {
         ));
         let metrics = ExecutionPlanMetricsSet::new();
         Self { input, key, order, field, properties, metrics }
+    }
+}
+
+impl FirstRowExec {
+    /// What tells rows apart of which one is first.
+    pub(crate) fn key(&self) -> &[Arc<dyn PhysicalExpr>] {
+        &self.key
     }
 }
 
@@ -130,15 +136,14 @@ impl ExecutionPlan for FirstRowExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let input = self.input.execute(partition, Arc::clone(&context))?;
-        stream::first_rows(stream::Parts {
+        Ok(stream::first_rows(stream::Parts {
             input,
             schema: self.schema(),
             key: self.key.clone(),
             order: self.order.clone(),
             context,
-            metrics: self.metrics.clone(),
-            partition,
-        })
+            metrics: BaselineMetrics::new(&self.metrics, partition),
+        }))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {

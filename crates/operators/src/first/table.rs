@@ -6,17 +6,10 @@ use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::Result;
-use datafusion::common::hash_utils::{RandomState, create_hashes};
 use datafusion::physical_expr::{LexOrdering, PhysicalExpr};
 use hashbrown::HashTable;
 
-/// Hashes of the keys of rows. Their seed is not that of DataFusion's repartitioning, after which the
-/// hashes of one partition have much in common.
-pub(super) fn hashes(key: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
-    let mut hashes = vec![0; rows];
-    create_hashes(key, &RandomState::with_seed(0x6669_7273_7472_6f77), &mut hashes)?;
-    Ok(hashes)
-}
+use crate::columns::{evaluate, hashes};
 
 /// Bytes that a row takes beside its own: its key and its place in the order as text that can be
 /// compared, its hash and its place in the table. An estimate, for keys of the size of a UUID.
@@ -49,7 +42,7 @@ pub(super) fn number(
     for (at, batch) in (0..).zip(batches) {
         let count = batch.num_rows();
         let values = |one: &Arc<dyn PhysicalExpr>| one.evaluate(batch)?.into_array(count);
-        let columns: Vec<ArrayRef> = key.iter().map(values).collect::<Result<_>>()?;
+        let columns = evaluate(key, batch)?;
         let hashes = hashes(&columns, count)?;
         let columns = keys.convert_columns(&columns)?;
         let order: Vec<ArrayRef> =

@@ -18,7 +18,7 @@ use datafusion::physical_expr::expressions::Literal;
 use datafusion::physical_expr::window::{PlainAggregateWindowExpr, StandardWindowExpr, WindowExpr};
 use datafusion::physical_plan::windows::WindowUDFExpr;
 
-use super::segments::{Segments, evaluate};
+use crate::columns::{Segments, evaluate};
 
 /// How the values of one window expression are computed.
 #[derive(Debug)]

@@ -8,7 +8,6 @@
 
 mod kernel;
 mod rule;
-mod segments;
 mod stream;
 
 use std::fmt;
@@ -28,6 +27,7 @@ use datafusion::physical_plan::{
 
 use self::kernel::Kernel;
 pub use self::rule::SegmentedWindows;
+use crate::buckets::groups_of;
 
 /// A window operator whose input is sorted by the keys of its partitions.
 #[derive(Debug)]
@@ -95,7 +95,11 @@ impl ExecutionPlan for SegmentedWindowExec {
     }
 
     fn required_input_ordering(&self) -> Vec<Option<OrderingRequirements>> {
-        self.replaced.required_input_ordering()
+        match groups_of(self.input()) {
+            // Its partitions follow one another, though the input as a whole is in no order.
+            Some(_) => vec![None],
+            None => self.replaced.required_input_ordering(),
+        }
     }
 
     fn input_distribution_requirements(&self) -> InputDistributionRequirements {

@@ -86,7 +86,11 @@ pub fn context(batches: &[RecordBatch], ours: bool, memory: Option<usize>) -> Se
     if let Some(memory) = memory {
         runtime = runtime.with_memory_pool(Arc::new(FairSpillPool::new(memory)));
     }
-    let config = SessionConfig::new().with_target_partitions(3).with_batch_size(64);
+    let mut config = SessionConfig::new().with_target_partitions(3).with_batch_size(64);
+    // Joins are partitioned however small they are.
+    let optimizer = &mut config.options_mut().optimizer;
+    optimizer.hash_join_single_partition_threshold = 0;
+    optimizer.hash_join_single_partition_threshold_rows = 0;
     let state = SessionStateBuilder::new()
         .with_config(config)
         .with_default_features()

@@ -1,0 +1,256 @@
+//! A join whose build side need not fit into memory.
+
+use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex};
+
+use datafusion::arrow::array::RecordBatch;
+use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{Result, internal_err};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::joins::HashJoinExec;
+use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
+    ReplaceChildrenOptions,
+};
+use futures::StreamExt;
+
+use super::fill::Filling;
+use super::leaf::BucketExec;
+use super::{Run, Running, Side, Sizes};
+
+/// So many times a left side fits into the pool that is joined as a whole: its rows are there, once
+/// more as one batch, and in a table, while other operators hold theirs.
+const FITS: usize = 8;
+/// So many times what is held of a side in memory fits into the pool, of which the join needs some.
+const SIDE: usize = 4;
+
+/// Joins with a hash table of all of its left side if that is small, and bucket by bucket if not.
+///
+/// The left side is spread over buckets first. If it is too large for one table the right side is
+/// spread too, and what of both has the same hashes is joined, a few buckets after another. The order
+/// of rows is lost.
+#[derive(Debug)]
+pub struct BucketedJoinExec {
+    parts: Arc<Parts>,
+    properties: Arc<PlanProperties>,
+}
+
+#[derive(Debug)]
+struct Parts {
+    /// The operator of DataFusion that this one stands for, which joins the rows of buckets.
+    join: Arc<dyn ExecutionPlan>,
+    left: Side,
+    right: Side,
+    metrics: ExecutionPlanMetricsSet,
+    running: Mutex<Option<Running>>,
+}
+
+impl BucketedJoinExec {
+    /// A join in place of another. Rows of the right side are in the partition of their keys' hash;
+    /// `across` says whether those of the left side have to be brought there.
+    pub(super) fn in_place_of(
+        join: &HashJoinExec,
+        left: Arc<dyn ExecutionPlan>,
+        right: Arc<dyn ExecutionPlan>,
+        across: bool,
+    ) -> Result<Self> {
+        let mut equivalences = join.properties().eq_properties.clone();
+        equivalences.clear_orderings();
+        let properties = PlanProperties::clone(join.properties());
+        let properties = Arc::new(properties.with_eq_properties(equivalences));
+        let (left_key, right_key) = join.on().iter().cloned().unzip();
+        Ok(Self::new(
+            join.builder().build_exec()?,
+            Side { input: left, key: left_key, across },
+            Side { input: right, key: right_key, across: false },
+            properties,
+        ))
+    }
+
+    fn new(
+        join: Arc<dyn ExecutionPlan>,
+        left: Side,
+        right: Side,
+        properties: Arc<PlanProperties>,
+    ) -> Self {
+        let metrics = ExecutionPlanMetricsSet::new();
+        let parts = Parts { join, left, right, metrics, running: Mutex::new(None) };
+        Self { parts: Arc::new(parts), properties }
+    }
+}
+
+impl DisplayAs for BucketedJoinExec {
+    fn fmt_as(&self, format: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("BucketedJoinExec: work=")?;
+        self.parts.join.fmt_as(format, f)
+    }
+}
+
+impl ExecutionPlan for BucketedJoinExec {
+    fn name(&self) -> &'static str {
+        "BucketedJoinExec"
+    }
+
+    fn properties(&self) -> &Arc<PlanProperties> {
+        &self.properties
+    }
+
+    fn children(&self) -> Vec<&Arc<dyn ExecutionPlan>> {
+        vec![&self.parts.left.input, &self.parts.right.input]
+    }
+
+    fn apply_expressions(
+        &self,
+        f: &mut dyn FnMut(&Arc<dyn PhysicalExpr>) -> Result<TreeNodeRecursion>,
+    ) -> Result<TreeNodeRecursion> {
+        self.parts.join.apply_expressions(f)
+    }
+
+    fn replace_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+        _: ReplaceChildrenOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let [left, right] = &children[..] else { return internal_err!("a join has two sides") };
+        Ok(Arc::new(Self::new(
+            Arc::clone(&self.parts.join),
+            Side { input: Arc::clone(left), ..self.parts.left.clone() },
+            Side { input: Arc::clone(right), ..self.parts.right.clone() },
+            Arc::clone(&self.properties),
+        )))
+    }
+
+    fn with_new_children(
+        self: Arc<Self>,
+        children: Vec<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        self.replace_children(children, options)
+    }
+
+    fn execute(
+        &self,
+        partition: usize,
+        context: Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let sizes = Sizes::of(self.properties.partitioning.partition_count(), &context);
+        let metrics = BaselineMetrics::new(&self.parts.metrics, partition);
+        let state = Joined {
+            run: Run::of(&self.parts.running, partition, sizes.partitions),
+            parts: Arc::clone(&self.parts),
+            partition,
+            sizes,
+            context,
+            lefts: None,
+            rights: None,
+            left: sizes.of_partition(partition),
+            rows: None,
+            metrics,
+        };
+        let stream = futures::stream::try_unfold(state, |mut state| async move {
+            Ok(state.next().await?.map(|batch| (batch, state)))
+        });
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+    }
+
+    fn metrics(&self) -> Option<MetricsSet> {
+        Some(self.parts.metrics.clone_inner())
+    }
+}
+
+/// The join of one partition.
+struct Joined {
+    run: Arc<Run>,
+    parts: Arc<Parts>,
+    partition: usize,
+    sizes: Sizes,
+    context: Arc<TaskContext>,
+    lefts: Option<Filling>,
+    /// The right side, if it is joined bucket by bucket.
+    rights: Option<Filling>,
+    /// Buckets that are to be joined.
+    left: Range<usize>,
+    /// What comes out of those that are being joined.
+    rows: Option<SendableRecordBatchStream>,
+    metrics: BaselineMetrics,
+}
+
+impl Joined {
+    async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        loop {
+            if let Some(rows) = &mut self.rows {
+                if let Some(batch) = rows.next().await.transpose()? {
+                    self.metrics.record_output(batch.num_rows());
+                    return Ok(Some(batch));
+                }
+                self.rows = None;
+            }
+            let goes_on = match self.lefts.clone() {
+                None => self.start().await?,
+                Some(lefts) => self.go_on(&lefts).await?,
+            };
+            if !goes_on {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Joins all of the partition if the left side is small enough, and the first buckets if not.
+    async fn start(&mut self) -> Result<bool> {
+        let (parts, sizes) = (Arc::clone(&self.parts), self.sizes);
+        let lefts = self.run.filling(0, || {
+            sizes.fill(&parts.left, sizes.limit / SIDE, &self.context, &parts.metrics)
+        })?;
+        let bytes = lefts.done().await?;
+        self.lefts = Some(lefts.clone());
+        if bytes.is_some_and(|bytes| bytes <= sizes.limit / FITS) {
+            let left = lefts.store().take(std::mem::replace(&mut self.left, 0..0))?;
+            let right = parts.right.input.execute(self.partition, Arc::clone(&self.context))?;
+            self.rows = Some(self.join(left, right)?);
+            return Ok(true);
+        }
+        self.go_on(&lefts).await
+    }
+
+    /// Joins the next buckets, if there are any.
+    async fn go_on(&mut self, lefts: &Filling) -> Result<bool> {
+        if self.left.is_empty() {
+            return Ok(false);
+        }
+        let (parts, sizes) = (Arc::clone(&self.parts), self.sizes);
+        let rights = match &self.rights {
+            Some(rights) => rights.clone(),
+            None => {
+                let rights = self.run.filling(1, || {
+                    sizes.fill(&parts.right, sizes.limit / SIDE, &self.context, &parts.metrics)
+                })?;
+                rights.done().await?;
+                self.rights.insert(rights).clone()
+            }
+        };
+        let (left, right) = {
+            let (mut lefts, mut rights) = (lefts.store(), rights.store());
+            let size = |at| lefts.size(at) + rights.size(at);
+            let Some(next) = sizes.next(&mut self.left, size) else { return Ok(false) };
+            (lefts.take(next.clone())?, rights.take(next)?)
+        };
+        self.rows = Some(self.join(left, right)?);
+        Ok(true)
+    }
+
+    fn join(
+        &self,
+        left: SendableRecordBatchStream,
+        right: SendableRecordBatchStream,
+    ) -> Result<SendableRecordBatchStream> {
+        let sides: Vec<Arc<dyn ExecutionPlan>> =
+            vec![Arc::new(BucketExec::of(left)), Arc::new(BucketExec::of(right))];
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        let join = Arc::clone(&self.parts.join).replace_children(sides, options)?.reset_state()?;
+        join.execute(0, Arc::clone(&self.context))
+    }
+}

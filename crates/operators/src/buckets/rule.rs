@@ -1,0 +1,224 @@
+//! Where work is done bucket by bucket.
+
+use std::sync::Arc;
+
+use datafusion::common::Result;
+use datafusion::common::config::ConfigOptions;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::{Partitioning, PhysicalExpr, PhysicalSortExpr};
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_optimizer::sanity_checker::SanityCheckPlan;
+use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode};
+use datafusion::physical_plan::filter::FilterExec;
+use datafusion::physical_plan::joins::{HashJoinExec, PartitionMode};
+use datafusion::physical_plan::projection::ProjectionExec;
+use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::sorts::sort::SortExec;
+use datafusion::physical_plan::{
+    ChildrenPropertiesMode, ExecutionPlan, ExecutionPlanProperties, ReplaceChildrenOptions,
+};
+
+use super::{BucketExec, BucketedExec, BucketedJoinExec};
+use crate::first::FirstRowExec;
+use crate::groups::GroupSortExec;
+use crate::window::SegmentedWindowExec;
+
+type Plan = Arc<dyn ExecutionPlan>;
+type Key = Vec<Arc<dyn PhysicalExpr>>;
+
+/// Puts [`BucketedExec`] in place of repartitionings by hash with the aggregation or the search for
+/// first rows above them, and of those with a sort where nobody asks for an order but windows.
+///
+/// Runs while the plan still says which order its result must have.
+#[derive(Debug)]
+pub struct Bucketed;
+
+impl PhysicalOptimizerRule for Bucketed {
+    fn optimize(&self, plan: Plan, config: &ConfigOptions) -> Result<Plan> {
+        // What orders an operator hands on, and how, DataFusion's own check finds out: where a plan
+        // does without an order that somebody relies on, it keeps its sorts, or stays as it is.
+        for ordered in [false, true] {
+            let rewritten = bucketed(&plan, ordered)?;
+            if SanityCheckPlan::new().optimize(Arc::clone(&rewritten), config).is_ok() {
+                return Ok(rewritten);
+            }
+        }
+        Ok(plan)
+    }
+
+    fn name(&self) -> &'static str {
+        "bucketed"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// A plan with its work in buckets. `ordered` says whether somebody asks for the order of its rows.
+fn bucketed(plan: &Plan, ordered: bool) -> Result<Plan> {
+    if let Some(sort) = plan.downcast_ref::<SortExec>()
+        && !ordered
+        && sort.fetch().is_none()
+        && let Some(grouped) = grouped(plan, sort)?
+    {
+        return Ok(grouped);
+    }
+    if let [child] = plan.children()[..]
+        && let Some(work) = work(plan, child)?
+    {
+        return Ok(work);
+    }
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>()
+        && !ordered
+        && *join.partition_mode() == PartitionMode::Partitioned
+        && !join.null_aware
+        && join.fetch().is_none()
+    {
+        let (left, across) = match repartitioned(join.left()) {
+            Some((key, input)) if join.on().iter().map(|(left, _)| left).eq(&key) => {
+                (bucketed(input, false)?, true)
+            }
+            _ => (bucketed(join.left(), false)?, false),
+        };
+        let right = bucketed(join.right(), false)?;
+        return Ok(Arc::new(BucketedJoinExec::in_place_of(join, left, right, across)?));
+    }
+    let orders = plan.required_input_ordering();
+    let maintains = plan.maintains_input_order();
+    // All that such a window asks for is that partitions follow one another.
+    let is_window = plan.is::<SegmentedWindowExec>();
+    let children = plan.children();
+    let replaced = children
+        .iter()
+        .enumerate()
+        .map(|(at, child)| {
+            let asks =
+                orders.get(at).is_some_and(Option::is_some) && !is_window || reads_in_order(plan);
+            let hands_on = maintains.get(at).copied().unwrap_or(true);
+            bucketed(child, asks || (hands_on && ordered))
+        })
+        .collect::<Result<Vec<_>>>()?;
+    if replaced.iter().zip(&children).all(|(new, old)| Arc::ptr_eq(new, old)) {
+        return Ok(Arc::clone(plan));
+    }
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    Arc::clone(plan).replace_children(replaced, options)
+}
+
+/// Groups in place of a sort, if its rows come together by hash.
+fn grouped(plan: &Plan, sort: &SortExec) -> Result<Option<Plan>> {
+    if let Some((key, input)) = repartitioned(sort.input())
+        && sort.preserve_partitioning()
+        && let Some(order) = after(&key, sort)
+    {
+        let input = bucketed(input, false)?;
+        let leaf = Arc::new(BucketExec::empty(input.schema()));
+        let work = Arc::new(GroupSortExec::new(leaf, key.clone(), order, false));
+        return Ok(Some(Arc::new(BucketedExec::in_place_of(plan, input, key, true, work))));
+    }
+    let input = bucketed(sort.input(), false)?;
+    if let Some(key) = groups_of(&input)
+        && let Some(order) = after(&key, sort)
+        && input.output_partitioning().partition_count()
+            == plan.output_partitioning().partition_count()
+    {
+        return Ok(Some(Arc::new(GroupSortExec::new(input, key, order, true))));
+    }
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    Arc::clone(plan).replace_children(vec![input], options).map(Some)
+}
+
+/// What a sort sorts by after a key that it sorts by first, in whatever order of its parts.
+fn after(key: &[Arc<dyn PhysicalExpr>], sort: &SortExec) -> Option<Vec<PhysicalSortExpr>> {
+    // A sort names nothing twice, a key may.
+    let mut distinct: Vec<&Arc<dyn PhysicalExpr>> = Vec::new();
+    for part in key {
+        if !distinct.contains(&part) {
+            distinct.push(part);
+        }
+    }
+    let (first, rest) = sort.expr().split_at_checked(distinct.len())?;
+    let is_sorted = |part: &&Arc<dyn PhysicalExpr>| first.iter().any(|one| one.expr.eq(*part));
+    let is_first = !distinct.is_empty() && distinct.iter().all(is_sorted);
+    is_first.then(|| rest.to_vec())
+}
+
+/// The key by which rows come together, if they do.
+pub(crate) fn groups_of(plan: &Plan) -> Option<Key> {
+    if let Some(bucketed) = plan.downcast_ref::<BucketedExec>() {
+        return Some(bucketed.parts.work.downcast_ref::<GroupSortExec>()?.key().to_vec());
+    }
+    if let Some(sort) = plan.downcast_ref::<GroupSortExec>() {
+        return Some(sort.key().to_vec());
+    }
+    if plan.is::<SegmentedWindowExec>() {
+        // Its columns come after those of its input.
+        return groups_of(plan.children()[0]);
+    }
+    if let Some(filter) = plan.downcast_ref::<FilterExec>() {
+        let key = groups_of(filter.input())?;
+        let Some(projection) = filter.projection() else { return Some(key) };
+        let handed_on = |part: &Arc<dyn PhysicalExpr>| -> Option<Arc<dyn PhysicalExpr>> {
+            let column = part.downcast_ref::<Column>()?;
+            let at = projection.iter().position(|from| *from == column.index())?;
+            Some(Arc::new(Column::new(column.name(), at)))
+        };
+        return key.iter().map(handed_on).collect();
+    }
+    let projection = plan.downcast_ref::<ProjectionExec>()?;
+    let handed_on = |key: &Arc<dyn PhysicalExpr>| -> Option<Arc<dyn PhysicalExpr>> {
+        let at = projection.expr().iter().position(|one| one.expr.eq(key))?;
+        Some(Arc::new(Column::new(&projection.expr()[at].alias, at)))
+    };
+    groups_of(projection.input())?.iter().map(handed_on).collect()
+}
+
+/// An operator's work in buckets, if it is work on all rows of a key.
+fn work(plan: &Plan, child: &Plan) -> Result<Option<Plan>> {
+    let over = |input: &Arc<dyn ExecutionPlan>| {
+        let leaf: Arc<dyn ExecutionPlan> = Arc::new(BucketExec::empty(input.schema()));
+        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+        Arc::clone(plan).replace_children(vec![leaf], options)
+    };
+    let repartitioned = repartitioned(child);
+    let is_first_row = plan.downcast_ref::<FirstRowExec>();
+    let (key, input, across) = match (repartitioned, is_first_row) {
+        (Some((key, input)), Some(_)) => (key, input, true),
+        (None, Some(first)) => (first.key().to_vec(), child, false),
+        (Some((key, input)), None) if is_final(plan) => (key, input, true),
+        _ => return Ok(None),
+    };
+    let input = bucketed(input, false)?;
+    let work = over(&input)?;
+    Ok(Some(Arc::new(BucketedExec::in_place_of(plan, input, key, across, work))))
+}
+
+/// Whether a plan may have been told that its rows come in the order that its aggregates want.
+fn reads_in_order(plan: &Plan) -> bool {
+    plan.downcast_ref::<AggregateExec>()
+        .is_some_and(|all| all.aggr_expr().iter().any(|one| !one.order_bys().is_empty()))
+}
+
+/// Whether a plan puts together what was counted by others, in no order.
+fn is_final(plan: &Plan) -> bool {
+    plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| {
+        *aggregate.mode() == AggregateMode::FinalPartitioned
+            && aggregate.group_expr().is_single()
+            && !aggregate.group_expr().is_empty()
+            && aggregate.limit_options().is_none()
+            && !reads_in_order(plan)
+            && plan.required_input_ordering().iter().all(Option::is_none)
+    })
+}
+
+/// What a repartitioning by hash spreads by which key.
+fn repartitioned(plan: &Plan) -> Option<(Key, &Plan)> {
+    let repartition = plan.downcast_ref::<RepartitionExec>()?;
+    match repartition.partitioning() {
+        Partitioning::Hash(key, _) if !repartition.preserve_order() => {
+            Some((key.clone(), repartition.input()))
+        }
+        _ => None,
+    }
+}
