@@ -10,6 +10,7 @@ pub mod fate;
 pub mod lake;
 pub mod lineage;
 pub mod meaning;
+mod part_file;
 pub mod published;
 pub mod raw;
 pub mod scan;

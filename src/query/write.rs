@@ -5,13 +5,9 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::{BooleanArray, Int64Array, RecordBatch, StringArray};
 use datafusion::arrow::compute::filter_record_batch;
-use datafusion::arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::parquet::arrow::AsyncArrowWriter;
-use datafusion::parquet::basic::{Compression, ZstdLevel};
 use datafusion::parquet::errors::ParquetError;
-use datafusion::parquet::file::properties::WriterProperties;
-use datafusion::parquet::schema::types::ColumnPath;
 use datafusion::physical_plan::{
     ExecutionPlan, ExecutionPlanProperties, execute_stream_partitioned,
 };
@@ -23,6 +19,7 @@ use tokio_util::task::TaskTracker;
 use super::checks::{Scan, Seen};
 use super::content_hash::ContentHash;
 use super::fate::{Fate, check_day, fate_at, fates};
+use super::part_file::PartFile;
 use super::raw::tally::{Refused, Tally};
 use super::raw::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN};
 use super::session::failure_of;
@@ -31,9 +28,6 @@ use crate::pipeline::interval::Partition;
 use crate::pipeline::step::{FATE_COLUMN, PARTITION_COLUMN};
 use crate::ports::FileEntry;
 use crate::run::failure::{Failure, FailureKind, Outcome};
-
-/// Rows of a row group: enough for good compression, few enough to bound the writer's memory.
-const ROW_GROUP_ROWS: usize = 128 * 1024;
 
 /// Where and how a result is written.
 #[derive(Debug, Clone)]
@@ -188,7 +182,7 @@ struct PartWriter {
     tally: Arc<Tally>,
     scan: Scan,
     aborts: TaskTracker,
-    writer: Option<AsyncArrowWriter<Upload>>,
+    part_file: Option<PartFile>,
     written: Written,
 }
 
@@ -221,7 +215,7 @@ impl PartWriter {
             destination,
             tally,
             aborts: aborts.clone(),
-            writer: None,
+            part_file: None,
             written: Written { seen: scan.begin(), ..Written::default() },
             scan,
         }
@@ -249,46 +243,19 @@ impl PartWriter {
                 self.columns.iter().map(|index| Arc::clone(kept.column(*index))).collect();
             let stored = RecordBatch::try_new(Arc::clone(&self.stored), columns).map_err(failed)?;
             self.written.kept += stored.num_rows() as u64;
-            self.store(&stored).await.map_err(|error| self.cannot_write(&error))?;
+            let store = &self.destination.store;
+            let file = self.part_file.get_or_insert_with(|| {
+                let target = Upload::new(Arc::clone(store), &self.path, &self.aborts);
+                PartFile::new(target, Arc::clone(&self.stored))
+            });
+            file.write(stored).await.map_err(|error| cannot_write(&self.path, &error))?;
         }
-        if let Some(writer) = self.writer.take() {
+        if let Some(file) = self.part_file.take() {
             let (path, rows) = (self.path.clone(), self.written.kept);
-            let bytes = close(writer).await.map_err(|error| self.cannot_write(&error))?;
+            let bytes = file.close().await.map_err(|error| cannot_write(&self.path, &error))?;
             self.written.files.push(FileEntry { path, bytes, rows });
         }
         Ok(self.written)
-    }
-
-    fn cannot_write(&self, error: &ParquetError) -> Failure {
-        if let Some(failure) = upload::inner_failure(error) {
-            return failure;
-        }
-        Failure::new(FailureKind::Transient, format!("cannot write `{}`: {error}", self.path))
-    }
-
-    async fn store(&mut self, batch: &RecordBatch) -> Result<(), ParquetError> {
-        if self.writer.is_none() {
-            let store = Arc::clone(&self.destination.store);
-            let target = Upload::new(store, &self.path, &self.aborts);
-            let mut properties = WriterProperties::builder()
-                .set_compression(Compression::ZSTD(ZstdLevel::default()))
-                .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
-            // A dictionary of values that hardly come twice is larger than they are.
-            let fields = self.stored.fields().iter();
-            let times = fields.filter(|field| matches!(field.data_type(), DataType::Timestamp(..)));
-            let times = times.map(|field| field.name().as_str());
-            for column in times.chain(self.scan.unique_columns()) {
-                let column = ColumnPath::new(vec![column.to_owned()]);
-                properties = properties.set_column_dictionary_enabled(column, false);
-            }
-            let schema = Arc::clone(&self.stored);
-            let properties = properties.build();
-            self.writer = Some(AsyncArrowWriter::try_new(target, schema, Some(properties))?);
-        }
-        match &mut self.writer {
-            Some(writer) => writer.write(batch).await,
-            None => Ok(()),
-        }
     }
 
     /// Counts the fates of a batch and returns the rows that are kept.
@@ -369,8 +336,9 @@ impl PartWriter {
     }
 }
 
-async fn close(writer: AsyncArrowWriter<Upload>) -> Result<u64, ParquetError> {
-    let mut writer = writer;
-    writer.finish().await?;
-    Ok(writer.bytes_written() as u64)
+fn cannot_write(path: &str, error: &ParquetError) -> Failure {
+    if let Some(failure) = upload::inner_failure(error) {
+        return failure;
+    }
+    Failure::new(FailureKind::Transient, format!("cannot write `{path}`: {error}"))
 }
