@@ -80,14 +80,14 @@ impl Scan {
     ) -> Outcome<Self> {
         let rows = RowCheck::plan(state, result, &sql.checks, keys)
             .map_err(|error| failure_of(error, &format!("plan the checks of `{}`", sql.file)))?;
-        let pool = &state.runtime_env().memory_pool;
+        let runtime = state.runtime_env();
         let unique = sql.checks.iter().filter_map(|check| match &check.rule {
             CheckRule::Unique(columns) => Some(columns),
             _ => None,
         });
         let keys = [&sql.unique_key].into_iter().chain(unique).filter(|key| !key.is_empty());
         let keys: Vec<KeyColumns> =
-            keys.filter_map(|key| KeyColumns::new(key, result, pool)).collect();
+            keys.filter_map(|key| KeyColumns::new(key, result, runtime)).collect();
         let wanted = wanted(&sql.checks, result);
         Ok(Self { rows: rows.into(), wanted: wanted.into(), keys: keys.into() })
     }
@@ -99,14 +99,6 @@ impl Scan {
             sums: BTreeMap::new(),
             keys: self.keys.iter().map(KeyColumns::begin).collect(),
         }
-    }
-
-    /// Columns of which no value may come twice.
-    pub fn unique_columns(&self) -> impl Iterator<Item = &str> {
-        self.keys.iter().filter_map(|key| match &*key.names {
-            [one] => Some(one.as_str()),
-            _ => None,
-        })
     }
 
     /// The keys of which the scan knows that none comes twice.
