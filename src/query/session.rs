@@ -25,7 +25,7 @@ use crate::run::failure::{Failure, FailureKind, Outcome};
 pub struct Limits {
     /// Threads that compute.
     pub threads: usize,
-    /// Bytes that all queries together may take. Three quarters of them are what operators hold before
+    /// Bytes that all queries together may take. Five eighths of them are what operators hold before
     /// they spill to disk; the rest is for what they do not count: readers, writers, rows on their way.
     pub memory: usize,
     /// Where they spill.
@@ -83,7 +83,7 @@ impl QueryEngine {
             })?;
         // The consumers are tracked so that an error says who held the memory.
         let pool: Arc<dyn MemoryPool> = Arc::new(TrackConsumersPool::new(
-            FairSpillPool::new(limits.memory / 4 * 3),
+            FairSpillPool::new(limits.memory / 8 * 5),
             std::num::NonZeroUsize::MIN.saturating_add(4),
         ));
         Ok(Self { lake, limits, pool, runtime: Some(runtime) })
@@ -187,6 +187,8 @@ pub fn config(threads: usize) -> SessionConfig {
     // Groups are put together in buckets, which costs little: counting first is for keys that come
     // more than twice.
     options.execution.skip_partial_aggregation_probe_ratio_threshold = 0.5;
+    // Rows that are together by a part of a key need not go to other partitions for the rest of it.
+    options.optimizer.subset_repartition_threshold = 1;
     options.execution.time_zone = Some("UTC".to_owned());
     config
 }
@@ -211,7 +213,12 @@ pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
         _ => FailureKind::Step,
     };
     let root = error.find_root().message().into_owned();
-    let failure = Failure::new(kind, format!("cannot {doing}: {}", first_line(&root)));
+    let words = match kind {
+        // Who held the memory is in the lines that follow.
+        FailureKind::Exhausted => root.split_whitespace().collect::<Vec<_>>().join(" "),
+        _ => first_line(&root).to_owned(),
+    };
+    let failure = Failure::new(kind, format!("cannot {doing}: {words}"));
     match kind {
         FailureKind::Exhausted => failure.with_hint(
             "raise RECCTL_MEMORY_LIMIT, or make the query hold less (narrow columns, smaller joins)",

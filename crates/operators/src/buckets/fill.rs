@@ -1,6 +1,6 @@
 //! Fills buckets with the rows of an input.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use datafusion::arrow::array::{RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{concat_batches, take_record_batch};
@@ -14,13 +14,12 @@ use datafusion::physical_plan::repartition::REPARTITION_RANDOM_STATE;
 use futures::future::{BoxFuture, Shared};
 use futures::{FutureExt, StreamExt};
 
-use super::store::Store;
+use super::spill::Spill;
+use super::store::{Store, add, locked};
 use crate::columns::{evaluate, seeded_hashes};
 
 /// Rows of an input that are spread at once: enough that each bucket gets some hundreds.
-const ROWS: usize = 65_536;
-/// Bytes of an input that are spread at once, if its rows are wide.
-const BYTES: usize = 32 * 1024 * 1024;
+const ROWS: usize = 262_144;
 
 /// Buckets that are being filled. The work ends when the last of its clones is dropped.
 #[derive(Clone)]
@@ -38,6 +37,10 @@ pub(super) struct Spread {
     pub(super) buckets: usize,
     /// Whether rows go to other partitions. If not, they stay in that in which they came.
     pub(super) across: bool,
+    /// What of the hash says nothing any more: the rows have it in common.
+    pub(super) spent: u64,
+    /// Bytes of an input that are spread at once, if its rows are wide.
+    pub(super) at_once: usize,
     pub(super) time: Time,
     pub(super) pool: Arc<dyn MemoryPool>,
 }
@@ -45,7 +48,7 @@ pub(super) struct Spread {
 impl Filling {
     /// Starts to read all inputs at once.
     pub(super) fn start(
-        inputs: Vec<SendableRecordBatchStream>,
+        inputs: Vec<(SendableRecordBatchStream, Spill)>,
         spread: &Spread,
         store: Store,
     ) -> Self {
@@ -53,8 +56,8 @@ impl Filling {
         let tasks: Vec<SpawnedTask<Result<()>>> = inputs
             .into_iter()
             .enumerate()
-            .map(|(own, input)| {
-                SpawnedTask::spawn(fill(own, input, spread.clone(), Arc::clone(&store)))
+            .map(|(own, (input, spill))| {
+                SpawnedTask::spawn(fill(own, input, spill, spread.clone(), Arc::clone(&store)))
             })
             .collect();
         let filled = Arc::clone(&store);
@@ -83,13 +86,10 @@ impl Filling {
     }
 }
 
-fn locked(store: &Mutex<Store>) -> MutexGuard<'_, Store> {
-    store.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 async fn fill(
     own: usize,
     mut input: SendableRecordBatchStream,
+    mut spill: Spill,
     spread: Spread,
     store: Arc<Mutex<Store>>,
 ) -> Result<()> {
@@ -104,13 +104,14 @@ async fn fill(
         // Too little to wait for.
         reservation.grow(by_bucket.rows.get_array_memory_size());
         gathered.push(by_bucket);
-        if rows >= ROWS || reservation.size() >= BYTES {
-            spread.store(&gathered, &store)?;
+        if rows >= ROWS || reservation.size() >= spread.at_once {
+            spread.store(&gathered, &store, &mut spill)?;
             (gathered, rows) = (Vec::new(), 0);
             reservation.free();
         }
     }
-    spread.store(&gathered, &store)
+    spread.store(&gathered, &store, &mut spill)?;
+    spill.finish()
 }
 
 /// Rows of one bucket after another.
@@ -124,12 +125,14 @@ impl Spread {
     fn by_bucket(&self, own: usize, batch: &RecordBatch) -> Result<ByBucket> {
         let _timer = self.time.timer();
         let (partitions, buckets) = (self.partitions as u64, self.buckets as u64);
+        let spent = self.spent;
         let key = evaluate(&self.key, batch)?;
         // That of DataFusion's own repartitioning, so that partitions are those of other inputs.
         let seed = REPARTITION_RANDOM_STATE.random_state();
         let bucket_of: Vec<u32> = seeded_hashes(&key, batch.num_rows(), seed)?
             .into_iter()
             .map(|hash| {
+                let hash = hash / spent;
                 let partition = if self.across { hash % partitions } else { own as u64 };
                 (partition * buckets + hash / partitions % buckets) as u32
             })
@@ -150,7 +153,7 @@ impl Spread {
         Ok(ByBucket { rows: take_record_batch(batch, &UInt32Array::from(places))?, starts })
     }
 
-    fn store(&self, gathered: &[ByBucket], store: &Mutex<Store>) -> Result<()> {
+    fn store(&self, gathered: &[ByBucket], store: &Mutex<Store>, spill: &mut Spill) -> Result<()> {
         let Some(first) = gathered.first() else { return Ok(()) };
         let _timer = self.time.timer();
         for bucket in 0..self.partitions * self.buckets {
@@ -163,7 +166,7 @@ impl Spread {
                 // One alone would not be copied, and hold the rows of all buckets.
                 parts.push(part.slice(0, 0));
                 let rows = concat_batches(first.rows.schema_ref(), &parts)?;
-                locked(store).add(bucket, rows)?;
+                add(store, spill, bucket, rows)?;
             }
         }
         Ok(())

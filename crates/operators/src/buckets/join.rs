@@ -20,7 +20,7 @@ use futures::StreamExt;
 
 use super::fill::Filling;
 use super::leaf::BucketExec;
-use super::{Run, Running, Side, Sizes};
+use super::{Depth, Run, Running, Side, Sizes, of_one_partition};
 
 /// So many times a left side fits into the pool that is joined as a whole: its rows are there, once
 /// more as one batch, and in a table, while other operators hold theirs.
@@ -41,6 +41,7 @@ pub struct BucketedJoinExec {
 
 #[derive(Debug)]
 struct Parts {
+    depth: Depth,
     /// The operator of DataFusion that this one stands for, which joins the rows of buckets.
     join: Arc<dyn ExecutionPlan>,
     left: Side,
@@ -64,6 +65,7 @@ impl BucketedJoinExec {
         let properties = Arc::new(properties.with_eq_properties(equivalences));
         let (left_key, right_key) = join.on().iter().cloned().unzip();
         Ok(Self::new(
+            Depth::default(),
             join.builder().build_exec()?,
             Side { input: left, key: left_key, across },
             Side { input: right, key: right_key, across: false },
@@ -72,13 +74,14 @@ impl BucketedJoinExec {
     }
 
     fn new(
+        depth: Depth,
         join: Arc<dyn ExecutionPlan>,
         left: Side,
         right: Side,
         properties: Arc<PlanProperties>,
     ) -> Self {
         let metrics = ExecutionPlanMetricsSet::new();
-        let parts = Parts { join, left, right, metrics, running: Mutex::new(None) };
+        let parts = Parts { depth, join, left, right, metrics, running: Mutex::new(None) };
         Self { parts: Arc::new(parts), properties }
     }
 }
@@ -117,6 +120,7 @@ impl ExecutionPlan for BucketedJoinExec {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let [left, right] = &children[..] else { return internal_err!("a join has two sides") };
         Ok(Arc::new(Self::new(
+            self.parts.depth,
             Arc::clone(&self.parts.join),
             Side { input: Arc::clone(left), ..self.parts.left.clone() },
             Side { input: Arc::clone(right), ..self.parts.right.clone() },
@@ -137,7 +141,8 @@ impl ExecutionPlan for BucketedJoinExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let sizes = Sizes::of(self.properties.partitioning.partition_count(), &context);
+        let sizes =
+            Sizes::of(self.properties.partitioning.partition_count(), self.parts.depth, &context);
         let metrics = BaselineMetrics::new(&self.parts.metrics, partition);
         let state = Joined {
             run: Run::of(&self.parts.running, partition, sizes.partitions),
@@ -208,9 +213,9 @@ impl Joined {
         let bytes = lefts.done().await?;
         self.lefts = Some(lefts.clone());
         if bytes.is_some_and(|bytes| bytes <= sizes.limit / FITS) {
-            let left = lefts.store().take(std::mem::replace(&mut self.left, 0..0))?;
+            let left = lefts.store().take(std::mem::replace(&mut self.left, 0..0));
             let right = parts.right.input.execute(self.partition, Arc::clone(&self.context))?;
-            self.rows = Some(self.join(left, right)?);
+            self.rows = Some(self.join(left, right, None)?);
             return Ok(true);
         }
         self.go_on(&lefts).await
@@ -232,13 +237,18 @@ impl Joined {
                 self.rights.insert(rights).clone()
             }
         };
-        let (left, right) = {
+        let (left, right, deeper) = {
             let (mut lefts, mut rights) = (lefts.store(), rights.store());
             let size = |at| lefts.size(at) + rights.size(at);
             let Some(next) = sizes.next(&mut self.left, size) else { return Ok(false) };
-            (lefts.take(next.clone())?, rights.take(next)?)
+            let bytes = lefts.size(next.start);
+            // One that is small enough would be joined as a whole anyway.
+            let is_large = next.len() == 1 && bytes > sizes.limit / FITS / sizes.partitions;
+            let goes_on = is_large && sizes.depth.goes_on(bytes, lefts.all());
+            let deeper = goes_on.then(|| sizes.depth.below(sizes));
+            (lefts.take(next.clone()), rights.take(next), deeper)
         };
-        self.rows = Some(self.join(left, right)?);
+        self.rows = Some(self.join(left, right, deeper)?);
         Ok(true)
     }
 
@@ -246,9 +256,22 @@ impl Joined {
         &self,
         left: SendableRecordBatchStream,
         right: SendableRecordBatchStream,
+        deeper: Option<Depth>,
     ) -> Result<SendableRecordBatchStream> {
         let sides: Vec<Arc<dyn ExecutionPlan>> =
             vec![Arc::new(BucketExec::of(left)), Arc::new(BucketExec::of(right))];
+        if let Some(depth) = deeper {
+            let (parts, [left, right]) =
+                (&self.parts, [Arc::clone(&sides[0]), Arc::clone(&sides[1])]);
+            let join = BucketedJoinExec::new(
+                depth,
+                Arc::clone(&parts.join),
+                Side { input: left, key: parts.left.key.clone(), across: false },
+                Side { input: right, key: parts.right.key.clone(), across: false },
+                of_one_partition(parts.join.schema()),
+            );
+            return join.execute(0, Arc::clone(&self.context));
+        }
         let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
         let join = Arc::clone(&self.parts.join).replace_children(sides, options)?.reset_state()?;
         join.execute(0, Arc::clone(&self.context))

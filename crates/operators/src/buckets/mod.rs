@@ -17,11 +17,12 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::RecordBatch;
+use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
 use datafusion::physical_plan::metrics::{
     BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, SpillMetrics,
@@ -39,7 +40,7 @@ pub(crate) use self::leaf::BucketExec;
 pub use self::rule::Bucketed;
 pub(crate) use self::rule::groups_of;
 use self::spill::Spill;
-use self::store::Store;
+use self::store::{Room, Store};
 
 /// Buckets of all partitions together, if there are not more partitions than that.
 const BUCKETS: usize = 128;
@@ -51,6 +52,16 @@ const LEAST: usize = 16;
 const AT_ONCE: usize = 8 * 1024 * 1024;
 /// So many times as much may be worked on in all partitions before the pool is full.
 const SHARES: usize = 32;
+
+/// Bytes of an input's rows that are spread over buckets at once: enough that the parts of a bucket are
+/// no small batches.
+const FILLING: usize = 32 * 1024 * 1024;
+/// So many times as much may be spread of all inputs before the pool is full.
+const SHARES_FILLING: usize = 16;
+
+/// So many times the buckets that are worked on in all partitions fit into the pool. One that is larger
+/// is spread over buckets itself.
+const ALONE: usize = 16;
 
 /// So much of the pool may be held before rows go to disk: others need some of it to go on.
 const HELD: (usize, usize) = (3, 4);
@@ -64,6 +75,7 @@ pub struct BucketedExec {
 
 #[derive(Debug)]
 struct Parts {
+    depth: Depth,
     side: Side,
     /// What is done, over a [`BucketExec`].
     work: Arc<dyn ExecutionPlan>,
@@ -133,13 +145,57 @@ impl BucketedExec {
             EmissionType::Final,
             Boundedness::Bounded,
         ));
-        Self::new(Side { input, key, across }, work, properties)
+        Self::new(Depth::default(), Side { input, key, across }, work, properties)
     }
 
-    fn new(side: Side, work: Arc<dyn ExecutionPlan>, properties: Arc<PlanProperties>) -> Self {
+    fn new(
+        depth: Depth,
+        side: Side,
+        work: Arc<dyn ExecutionPlan>,
+        properties: Arc<PlanProperties>,
+    ) -> Self {
         let (metrics, running) = (ExecutionPlanMetricsSet::new(), Mutex::new(None));
-        Self { parts: Arc::new(Parts { side, work, metrics, running }), properties }
+        Self { parts: Arc::new(Parts { depth, side, work, metrics, running }), properties }
     }
+}
+
+/// Where an operator is that works on the rows of one bucket of another.
+#[derive(Debug, Clone, Copy)]
+struct Depth {
+    /// What of the hash is the same in all of its rows: the buckets that they were spread over.
+    spent: u64,
+    /// How many operators share the pool.
+    share: usize,
+}
+
+impl Default for Depth {
+    fn default() -> Self {
+        Self { spent: 1, share: 1 }
+    }
+}
+
+impl Depth {
+    /// In a bucket of an operator that is here.
+    fn below(self, sizes: Sizes) -> Self {
+        let buckets = (sizes.partitions * sizes.buckets) as u64;
+        Self { spent: self.spent.saturating_mul(buckets), share: self.share * sizes.partitions }
+    }
+
+    /// Whether rows of a bucket can be told apart by what is left of their hash.
+    fn goes_on(self, bucket: usize, all: usize) -> bool {
+        // If nearly all rows are in one bucket they have nearly all the same key.
+        self.spent == 1 || (self.spent < 1 << 40 && bucket < all / 8 * 7)
+    }
+}
+
+/// The properties of an operator over a bucket.
+fn of_one_partition(schema: SchemaRef) -> Arc<PlanProperties> {
+    Arc::new(PlanProperties::new(
+        EquivalenceProperties::new(schema),
+        Partitioning::UnknownPartitioning(1),
+        EmissionType::Final,
+        Boundedness::Bounded,
+    ))
 }
 
 /// How an operator uses buckets.
@@ -150,18 +206,25 @@ struct Sizes {
     buckets: usize,
     /// Bytes of rows that are worked on at once, where the buckets are smaller.
     at_once: usize,
-    /// Bytes of the pool.
+    /// Bytes of the operator's share of the pool.
     limit: usize,
+    depth: Depth,
 }
 
 impl Sizes {
-    fn of(partitions: usize, context: &TaskContext) -> Self {
+    fn of(partitions: usize, depth: Depth, context: &TaskContext) -> Self {
         let limit = match context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes,
+            MemoryLimit::Finite(bytes) => bytes / depth.share,
             MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
         };
         let at_once = AT_ONCE.min(limit / SHARES / partitions);
-        Self { partitions, buckets: (BUCKETS / partitions).max(LEAST), at_once, limit }
+        Self { partitions, buckets: (BUCKETS / partitions).max(LEAST), at_once, limit, depth }
+    }
+
+    /// The depth of an operator for one bucket, if it is too large to be worked on as it is.
+    fn deeper(self, next: &Range<usize>, bytes: usize, all: usize) -> Option<Depth> {
+        let is_large = next.len() == 1 && bytes > self.limit / ALONE / self.partitions;
+        (is_large && self.depth.goes_on(bytes, all)).then(|| self.depth.below(self))
     }
 
     /// The buckets of a partition.
@@ -190,11 +253,14 @@ impl Sizes {
         context: &Arc<TaskContext>,
         metrics: &ExecutionPlanMetricsSet,
     ) -> Result<Filling> {
+        let schema = side.input.schema();
         let inputs = (0..side.input.output_partitioning().partition_count())
-            .map(|partition| side.input.execute(partition, Arc::clone(context)))
+            .map(|partition| {
+                let (env, schema) = (context.runtime_env(), Arc::clone(&schema));
+                let spill = Spill::new(env, schema, SpillMetrics::new(metrics, partition));
+                Ok((side.input.execute(partition, Arc::clone(context))?, spill))
+            })
             .collect::<Result<Vec<_>>>()?;
-        let spill =
-            Spill::new(context.runtime_env(), side.input.schema(), SpillMetrics::new(metrics, 0));
         let reservation = MemoryConsumer::new("BucketedExec")
             .with_can_spill(true)
             .register(context.memory_pool());
@@ -203,10 +269,13 @@ impl Sizes {
             partitions: self.partitions,
             buckets: self.buckets,
             across: side.across,
+            spent: self.depth.spent,
+            at_once: (self.limit / SHARES_FILLING / inputs.len()).min(FILLING),
             time: BaselineMetrics::new(metrics, 0).elapsed_compute().clone(),
             pool: Arc::clone(context.memory_pool()),
         };
-        let store = Store::new(self.partitions * self.buckets, most, spill, reservation);
+        let room = Room { pool: Arc::clone(context.memory_pool()), reservation, most };
+        let store = Store::new(schema, self.partitions * self.buckets, room);
         Ok(Filling::start(inputs, &spread, store))
     }
 }
@@ -274,7 +343,8 @@ impl ExecutionPlan for BucketedExec {
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let side = Side { input: children.swap_remove(0), ..self.parts.side.clone() };
-        Ok(Arc::new(Self::new(side, Arc::clone(&self.parts.work), Arc::clone(&self.properties))))
+        let work = Arc::clone(&self.parts.work);
+        Ok(Arc::new(Self::new(self.parts.depth, side, work, Arc::clone(&self.properties))))
     }
 
     fn with_new_children(
@@ -290,7 +360,8 @@ impl ExecutionPlan for BucketedExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let sizes = Sizes::of(self.properties.partitioning.partition_count(), &context);
+        let sizes =
+            Sizes::of(self.properties.partitioning.partition_count(), self.parts.depth, &context);
         let state = Work {
             run: Run::of(&self.parts.running, partition, sizes.partitions),
             parts: Arc::clone(&self.parts),
@@ -337,14 +408,24 @@ impl Work {
                 self.rows = None;
             }
             let filling = self.filled().await?;
-            let rows = {
+            let (rows, deeper) = {
                 let mut store = filling.store();
                 let Some(next) = self.sizes.next(&mut self.left, |at| store.size(at)) else {
                     return Ok(None);
                 };
-                store.take(next)?
+                let deeper = self.sizes.deeper(&next, store.size(next.start), store.all());
+                (store.take(next), deeper)
             };
-            let work = over(&self.parts.work, rows)?;
+            let work = match deeper {
+                None => over(&self.parts.work, rows)?,
+                Some(depth) => {
+                    let input = Arc::new(BucketExec::of(rows));
+                    let side = Side { input, key: self.parts.side.key.clone(), across: false };
+                    let work = Arc::clone(&self.parts.work);
+                    let properties = of_one_partition(work.schema());
+                    Arc::new(BucketedExec::new(depth, side, work, properties))
+                }
+            };
             self.rows = Some(work.execute(0, Arc::clone(&self.context))?);
         }
     }

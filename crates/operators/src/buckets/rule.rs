@@ -65,6 +65,7 @@ fn bucketed(plan: &Plan, ordered: bool) -> Result<Plan> {
         return Ok(grouped);
     }
     if let [child] = plan.children()[..]
+        && !(ordered && plan.output_ordering().is_some())
         && let Some(work) = work(plan, child)?
     {
         return Ok(work);
@@ -86,15 +87,17 @@ fn bucketed(plan: &Plan, ordered: bool) -> Result<Plan> {
     }
     let orders = plan.required_input_ordering();
     let maintains = plan.maintains_input_order();
-    // All that such a window asks for is that partitions follow one another.
-    let is_window = plan.is::<SegmentedWindowExec>();
+    // All that such a window asks for is that partitions follow one another, and an aggregation can do
+    // without an order that its functions do not depend on.
+    let is_indifferent =
+        plan.is::<SegmentedWindowExec>() || plan.is::<AggregateExec>() && !reads_in_order(plan);
     let children = plan.children();
     let replaced = children
         .iter()
         .enumerate()
         .map(|(at, child)| {
-            let asks =
-                orders.get(at).is_some_and(Option::is_some) && !is_window || reads_in_order(plan);
+            let asks = orders.get(at).is_some_and(Option::is_some) && !is_indifferent
+                || reads_in_order(plan);
             let hands_on = maintains.get(at).copied().unwrap_or(true);
             bucketed(child, asks || (hands_on && ordered))
         })
@@ -186,7 +189,13 @@ fn work(plan: &Plan, child: &Plan) -> Result<Option<Plan>> {
     let (key, input, across) = match (repartitioned, is_first_row) {
         (Some((key, input)), Some(_)) => (key, input, true),
         (None, Some(first)) => (first.key().to_vec(), child, false),
-        (Some((key, input)), None) if is_final(plan) => (key, input, true),
+        (Some((key, input)), None) if counts(plan, AggregateMode::FinalPartitioned) => {
+            (key, input, true)
+        }
+        // Its rows are where they belong by a part of their key.
+        (None, None) if counts(plan, AggregateMode::SinglePartitioned) => {
+            (counted_by(plan), child, false)
+        }
         _ => return Ok(None),
     };
     let input = bucketed(input, false)?;
@@ -200,15 +209,20 @@ fn reads_in_order(plan: &Plan) -> bool {
         .is_some_and(|all| all.aggr_expr().iter().any(|one| !one.order_bys().is_empty()))
 }
 
-/// Whether a plan puts together what was counted by others, in no order.
-fn is_final(plan: &Plan) -> bool {
+/// What the rows of a group have in common.
+fn counted_by(plan: &Plan) -> Key {
+    let aggregate = plan.downcast_ref::<AggregateExec>();
+    aggregate.map(|aggregate| aggregate.group_expr().input_exprs()).unwrap_or_default()
+}
+
+/// Whether a plan aggregates all rows of a group, in an order that changes nothing.
+fn counts(plan: &Plan, mode: AggregateMode) -> bool {
     plan.downcast_ref::<AggregateExec>().is_some_and(|aggregate| {
-        *aggregate.mode() == AggregateMode::FinalPartitioned
+        *aggregate.mode() == mode
             && aggregate.group_expr().is_single()
             && !aggregate.group_expr().is_empty()
             && aggregate.limit_options().is_none()
             && !reads_in_order(plan)
-            && plan.required_input_ordering().iter().all(Option::is_none)
     })
 }
 

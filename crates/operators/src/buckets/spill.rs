@@ -1,7 +1,7 @@
-//! Rows on disk, in one file for all buckets of an operator.
+//! Rows on disk, in one file for all buckets that an input fills.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufWriter, Read, Seek, SeekFrom, Write};
 use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
@@ -14,10 +14,13 @@ use datafusion::execution::spill_file::{SpillFile, SpillWriter};
 use datafusion::physical_plan::metrics::SpillMetrics;
 use futures::{Stream, TryStreamExt};
 
+/// Bytes of short columns that are written at once.
+const BUFFER: usize = 64 * 1024;
+
 /// A file that is written from its beginning to its end and read anywhere.
 pub(super) struct Spill {
     env: Arc<RuntimeEnv>,
-    pub(super) schema: SchemaRef,
+    schema: SchemaRef,
     metrics: SpillMetrics,
     open: Option<Open>,
 }
@@ -28,9 +31,27 @@ struct Open {
     length: u64,
 }
 
-/// Where rows lie in the file.
-#[derive(Debug, Clone, Copy)]
+/// Counts what is written.
+struct Counted<'a> {
+    writer: &'a mut Box<dyn SpillWriter>,
+    bytes: u64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.writer.write(bytes)?;
+        self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
+}
+
+/// Where rows lie.
 pub(super) struct Place {
+    file: Arc<dyn SpillFile>,
     start: u64,
     bytes: u64,
 }
@@ -50,48 +71,47 @@ impl Spill {
                 self.open.insert(Open { file, writer, length: 0 })
             }
         };
-        let mut stream = StreamWriter::try_new(Vec::new(), &self.schema)?;
+        let counted = Counted { writer: &mut open.writer, bytes: 0 };
+        // Long columns go to the file as they are, short ones together.
+        let buffered = BufWriter::with_capacity(BUFFER, counted);
+        let mut stream = StreamWriter::try_new(buffered, &self.schema)?;
         for batch in rows {
             stream.write(batch)?;
             self.metrics.spilled_rows.add(batch.num_rows());
         }
         stream.finish()?;
-        let bytes = stream.into_inner()?;
-        open.writer.write_all(&bytes)?;
-        self.metrics.spilled_bytes.add(bytes.len());
-        let place = Place { start: open.length, bytes: bytes.len() as u64 };
+        let buffered = stream.into_inner()?;
+        let counted = buffered.into_inner().map_err(|error| error.into_error())?;
+        let place =
+            Place { file: Arc::clone(&open.file), start: open.length, bytes: counted.bytes };
+        self.metrics.spilled_bytes.add(place.bytes as usize);
         open.length += place.bytes;
         Ok(place)
     }
 
-    /// The rows of places, one after another.
-    pub(super) fn read(
-        &mut self,
-        places: Vec<Place>,
-    ) -> Result<impl Stream<Item = Result<RecordBatch>> + Send + use<>> {
-        let file = match &mut self.open {
-            Some(open) if !places.is_empty() => {
-                open.writer.flush()?;
-                Some(Arc::clone(&open.file))
-            }
-            _ => None,
-        };
-        let rows = places.into_iter().map(move |place| match &file {
-            Some(file) => read(file.as_ref(), place).map(futures::stream::iter),
-            None => Err(exec_datafusion_err!("nothing was spilled")),
-        });
-        Ok(futures::stream::iter(rows).try_flatten())
+    /// Nothing more is written.
+    pub(super) fn finish(self) -> Result<()> {
+        match self.open {
+            Some(mut open) => Ok(open.writer.flush()?),
+            None => Ok(()),
+        }
     }
 }
 
-/// Each batch has memory of its own, by which others count it.
-fn read(
-    file: &dyn SpillFile,
-    place: Place,
-) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
-    let path = file.path().ok_or_else(|| exec_datafusion_err!("spill files have to be local"))?;
-    let mut file = File::open(path)?;
-    file.seek(SeekFrom::Start(place.start))?;
-    let rows = StreamReader::try_new_buffered(file.take(place.bytes), None)?;
-    Ok(rows.map(|batch| Ok(batch?)))
+/// The rows of places, one after another. What was written there has to be finished.
+pub(super) fn read(places: Vec<Place>) -> impl Stream<Item = Result<RecordBatch>> + Send + use<> {
+    let rows = places.into_iter().map(|place| place.rows().map(futures::stream::iter));
+    futures::stream::iter(rows).try_flatten()
+}
+
+impl Place {
+    /// Each batch has memory of its own, by which others count it.
+    fn rows(&self) -> Result<impl Iterator<Item = Result<RecordBatch>> + use<>> {
+        let path =
+            self.file.path().ok_or_else(|| exec_datafusion_err!("spill files have to be local"))?;
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(self.start))?;
+        let rows = StreamReader::try_new_buffered(file.take(self.bytes), None)?;
+        Ok(rows.map(|batch| Ok(batch?)))
+    }
 }

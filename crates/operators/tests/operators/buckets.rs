@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
+use datafusion::arrow::compute::concat_batches;
 use datafusion::physical_plan::{ExecutionPlan, collect};
 
 use super::common::{Random, context, rows, table};
 
 /// Aggregations, windows and first rows; sums of eighths are exact in any order.
-const QUERIES: [&str; 10] = [
+const QUERIES: [&str; 11] = [
     "SELECT k, l, count(*) AS c, sum(n) AS n, sum(x) AS x, min(ts) AS ts, max(s) AS s FROM t
      GROUP BY k, l ORDER BY k, l",
     "SELECT id / 2 AS half, count(DISTINCT s) AS s, avg(x) AS x FROM t GROUP BY id / 2 ORDER BY half",
@@ -22,6 +23,8 @@ const QUERIES: [&str; 10] = [
      SELECT *, row_number() OVER (PARTITION BY k ORDER BY ts DESC, id) AS w FROM t) ORDER BY id",
     "SELECT id, row_number() OVER (PARTITION BY k, n ORDER BY ts, id) > 1 AS copy FROM t ORDER BY id",
     "SELECT k, sum(n) AS n FROM t GROUP BY ROLLUP (k, l) ORDER BY k, n",
+    "SELECT k, n, max(w) AS w, count(*) AS c FROM (
+     SELECT *, row_number() OVER (PARTITION BY k ORDER BY ts DESC, id) AS w FROM t) GROUP BY k, n ORDER BY k, n",
 ];
 
 #[tokio::test]
@@ -106,6 +109,28 @@ async fn a_join_whose_left_side_does_not_fit_is_done_in_buckets() {
         assert_eq!(spills(&plan, "BucketedJoinExec") > 0, spills_some, "{memory}");
         let shown = datafusion::arrow::util::pretty::pretty_format_batches(&found).unwrap();
         assert_eq!(sorted(&shown.to_string()), sorted(&expected), "{memory}");
+    }
+}
+
+/// The rows of one bucket in each partition are more than the pool has room for.
+#[tokio::test]
+async fn a_bucket_that_is_too_large_is_spread_again() {
+    let batches = table(&mut Random(11), 60_000);
+    let batches = [concat_batches(&batches[0].schema(), &batches).unwrap()];
+    let batches: Vec<_> = (0..60).map(|at| batches[0].slice(at * 1_000, 1_000)).collect();
+    for query in [
+        "SELECT id, row_number() OVER (PARTITION BY id / 3 ORDER BY ts, id) > 1 AS copy FROM t",
+        // Some keys have many rows, which stay together.
+        "SELECT id, row_number() OVER (PARTITION BY CASE WHEN id % 64 = 0 THEN id % 7 ELSE id END
+         ORDER BY ts, id) > 1 AS copy FROM t",
+        "SELECT a.id, a.s, b.k FROM t AS a LEFT JOIN t AS b ON a.id = b.id + 1",
+    ] {
+        let (expected, _) = rows(&context(&batches, false, None), query).await;
+        let ours = context(&batches, true, Some(250_000));
+        let plan = ours.sql(query).await.unwrap().create_physical_plan().await.unwrap();
+        let found = collect(Arc::clone(&plan), ours.task_ctx()).await.unwrap();
+        let shown = datafusion::arrow::util::pretty::pretty_format_batches(&found).unwrap();
+        assert_eq!(sorted(&shown.to_string()), sorted(&expected), "{query}");
     }
 }
 
