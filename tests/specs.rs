@@ -3,6 +3,7 @@
 mod checks;
 mod privacy;
 mod rules;
+mod sources;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

@@ -24,7 +24,7 @@ pub struct Source {
 }
 
 /// How a source's files are written. Compression follows from the file's name (`.gz`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Format {
     /// One JSON object a line.
     Json,
@@ -32,6 +32,11 @@ pub enum Format {
     Csv {
         /// The byte between fields.
         delimiter: u8,
+    },
+    /// One entry a line.
+    Log {
+        /// The regular expression of a line, with a named group for each column.
+        pattern: String,
     },
 }
 

@@ -53,6 +53,9 @@ pub struct SourceSpec {
     #[serde(default)]
     #[schemars(extend("default" = ","))]
     pub delimiter: Option<Spanned<String>>,
+    /// Regular expression of the lines of a log, with a named group `(?<column>…)` for each column.
+    #[serde(default)]
+    pub pattern: Option<Spanned<String>>,
     /// Zone of timestamps without an offset; UTC if not said.
     #[serde(default)]
     #[schemars(extend("default" = "UTC"))]
@@ -102,6 +105,8 @@ pub enum FormatSpec {
     Json,
     /// Comma-separated values.
     Csv,
+    /// Lines by a pattern, as access logs have them.
+    Log,
 }
 
 /// What happens to rows that cannot be read.

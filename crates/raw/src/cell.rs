@@ -13,7 +13,7 @@ use arrow_array::builder::{
 };
 use arrow_schema::{DataType, TimeUnit};
 
-use super::types::{ColumnType, Timezone};
+use super::types::{ColumnType, Field, Timezone};
 
 /// A value of a raw row.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,6 +120,37 @@ impl CellBuilder {
             Self::Instant(builder) => Arc::new(builder.finish()),
             Self::Day(builder) => Arc::new(builder.finish()),
         }
+    }
+}
+
+/// Reads text as a cell of a column, as files give it that have nothing but text. An error says why it
+/// is none.
+pub fn text_cell<'a>(
+    text: Cow<'a, str>,
+    column: &Field,
+    timezone: Timezone,
+) -> Result<Cell<'a>, String> {
+    // Empty text is a missing value, as the file has no other way to say so.
+    if text.is_empty() {
+        return match column.nullable {
+            true => Ok(Cell::Null),
+            false => Err(format!("missing: column `{}` is empty", column.name)),
+        };
+    }
+    let text = match column.kind {
+        ColumnType::String | ColumnType::Json => text,
+        _ => trim(text),
+    };
+    parse_text(text.clone(), column.kind, timezone).ok_or_else(|| {
+        let shown: String = text.chars().take(40).collect();
+        format!("wrong type: column `{}` expected {}, found {shown:?}", column.name, column.kind)
+    })
+}
+
+fn trim(text: Cow<'_, str>) -> Cow<'_, str> {
+    match text {
+        Cow::Borrowed(text) => Cow::Borrowed(text.trim()),
+        Cow::Owned(text) => Cow::Owned(text.trim().to_owned()),
     }
 }
 

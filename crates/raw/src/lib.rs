@@ -8,6 +8,7 @@ pub mod csv;
 pub mod gzip;
 pub mod json;
 pub mod lines;
+pub mod log;
 mod sure;
 pub mod types;
 

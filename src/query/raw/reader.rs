@@ -9,7 +9,7 @@ use flate2::bufread::MultiGzDecoder;
 use recctl_raw::Field;
 use recctl_raw::cell::{Cell, CellBuilder};
 use recctl_raw::lines::{Broken, Lines};
-use recctl_raw::{csv, gzip, json};
+use recctl_raw::{csv, gzip, json, log};
 
 use super::tally::{Refused, Tally};
 use super::{FILE_COLUMN, LINE_COLUMN, ROW_COLUMN};
@@ -214,11 +214,13 @@ impl Parser {
         emit: &mut dyn FnMut(RecordBatch) -> bool,
     ) -> Outcome<()> {
         let mut counts = (0, 0);
-        let outcome = match self.source.format {
+        let source = Arc::clone(&self.source);
+        let outcome = match &source.format {
             Format::Json => self.read_json(file, &mut lines, &mut counts, emit),
             Format::Csv { delimiter } => {
-                self.read_csv(file, &mut lines, delimiter, &mut counts, emit)
+                self.read_csv(file, &mut lines, *delimiter, &mut counts, emit)
             }
+            Format::Log { pattern } => self.read_log(file, &mut lines, pattern, &mut counts, emit),
         };
         if self.counts {
             self.tally.count(self.source.name.as_str(), counts.0, counts.1);
@@ -240,16 +242,49 @@ impl Parser {
     ) -> Outcome<()> {
         let timezone = self.source.timezone;
         let fields = self.fields.clone();
+        self.read_each(file, lines, counts, emit, |line, cells| {
+            json::parse_line(line, &fields, timezone, cells)
+        })
+    }
+
+    fn read_log(
+        &mut self,
+        file: &RawFile,
+        lines: &mut Lines<'_>,
+        pattern: &str,
+        counts: &mut (u64, u64),
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+    ) -> Outcome<()> {
+        let timezone = self.source.timezone;
+        let fields = self.fields.clone();
+        let mut pattern = log::Pattern::new(pattern, &fields).map_err(|error| {
+            Failure::new(FailureKind::Internal, format!("bad pattern: {error}"))
+        })?;
+        self.read_each(file, lines, counts, emit, |line, cells| {
+            pattern.parse_line(line, &fields, timezone, cells)
+        })
+    }
+
+    /// Reads rows of a line each.
+    fn read_each(
+        &mut self,
+        file: &RawFile,
+        lines: &mut Lines<'_>,
+        counts: &mut (u64, u64),
+        emit: &mut dyn FnMut(RecordBatch) -> bool,
+        mut parse: impl for<'a> FnMut(&'a [u8], &mut Vec<Cell<'a>>) -> Result<(), String>,
+    ) -> Outcome<()> {
+        let is_log = matches!(self.source.format, Format::Log { .. });
         let mut room = Vec::new();
         let mut number = 0;
         while let Some(line) = next_line(lines, file, number)? {
             number += 1;
-            if line.iter().all(u8::is_ascii_whitespace) {
+            if line.iter().all(u8::is_ascii_whitespace) || is_log && log::is_directive(line) {
                 continue;
             }
             counts.0 += 1;
             let mut cells = room;
-            match json::parse_line(line, &fields, timezone, &mut cells) {
+            match parse(line, &mut cells) {
                 Ok(()) => self.append(file, number, &cells, emit)?,
                 Err(reason) => {
                     counts.1 += 1;
@@ -567,6 +602,23 @@ mod tests {
         assert_eq!((read, malformed, rows.len()), (199, 1, 198 + 1));
         assert_eq!(examples, ["f.csv:4: bad quotes: a quoted field is never closed"]);
         assert!(rows.last().unwrap().contains("201"), "{:?}", rows.last());
+    }
+
+    #[test]
+    fn reads_logs_by_their_pattern() {
+        let text = "#Version: 1.0\n#Fields: n a\n1 x\n\n# 2 y\n3 -\n4 z\r\n5 z z\n";
+        let format = Format::Log { pattern: r"(?<n>\d+) (?<a>\S+)".to_owned() };
+        let (rows, read, malformed, examples) = read("f.log", format, text.into());
+        assert_eq!(rows, ["| x | 3     |", "| z | 7     |"]);
+        assert_eq!((read, malformed), (5, 3));
+        assert_eq!(
+            examples,
+            [
+                "f.log:5: no match: the line is not as the pattern says",
+                "f.log:6: missing: column `a` is empty",
+                "f.log:8: no match: the line is not as the pattern says",
+            ]
+        );
     }
 
     #[test]

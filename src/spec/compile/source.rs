@@ -1,5 +1,7 @@
 //! Sources as meant.
 
+use regex::Regex;
+
 use super::super::problems::Problems;
 use super::super::project::{ColumnSpec, FormatSpec, SourceSpec};
 use super::super::yaml::{Spanned, one_of};
@@ -81,33 +83,7 @@ pub(super) fn compile_source(
             ),
         }
     }
-    let format = match (spec.format, &spec.delimiter) {
-        (FormatSpec::Json, None) => Format::Json,
-        (FormatSpec::Json, Some(delimiter)) => {
-            problems.at(
-                Rule::MisplacedField,
-                PROJECT_FILE,
-                delimiter,
-                "JSON lines have no delimiter",
-                None,
-            );
-            Format::Json
-        }
-        (FormatSpec::Csv, None) => Format::Csv { delimiter: b',' },
-        (FormatSpec::Csv, Some(delimiter)) => match delimiter.value.as_bytes() {
-            [byte] if byte.is_ascii() && *byte != b'"' => Format::Csv { delimiter: *byte },
-            _ => {
-                problems.at(
-                    Rule::InvalidValue,
-                    PROJECT_FILE,
-                    delimiter,
-                    "expected one ASCII character",
-                    None,
-                );
-                Format::Csv { delimiter: b',' }
-            }
-        },
-    };
+    let format = compile_format(spec, &columns, problems);
     let max_malformed_ratio = match &spec.malformed.max_ratio {
         None => DEFAULT_MAX_RATIO,
         Some(ratio) => {
@@ -129,6 +105,88 @@ pub(super) fn compile_source(
         }
         _ => None,
     }
+}
+
+fn compile_format(spec: &SourceSpec, columns: &[Column], problems: &mut Problems) -> Format {
+    if let Some(delimiter) = &spec.delimiter
+        && spec.format != FormatSpec::Csv
+    {
+        let message = "only CSV has a delimiter";
+        problems.at(Rule::MisplacedField, PROJECT_FILE, delimiter, message, None);
+    }
+    if let Some(pattern) = &spec.pattern
+        && spec.format != FormatSpec::Log
+    {
+        let message = "only logs are read by a pattern";
+        let hint = Some("with `format: log`, or leave it out".to_owned());
+        problems.at(Rule::MisplacedField, PROJECT_FILE, pattern, message, hint);
+    }
+    match spec.format {
+        FormatSpec::Json => Format::Json,
+        FormatSpec::Csv => Format::Csv {
+            delimiter: match spec.delimiter.as_ref().map(|text| (text, text.value.as_bytes())) {
+                None => b',',
+                Some((_, [byte])) if byte.is_ascii() && *byte != b'"' => *byte,
+                Some((text, _)) => {
+                    let message = "expected one ASCII character";
+                    problems.at(Rule::InvalidValue, PROJECT_FILE, text, message, None);
+                    b','
+                }
+            },
+        },
+        FormatSpec::Log => {
+            let Some(pattern) = &spec.pattern else {
+                let message = "a log has no pattern";
+                let hint = "expected `pattern:`, a regular expression with a group `(?<column>…)` for each column";
+                problems.at(
+                    Rule::MissingField,
+                    PROJECT_FILE,
+                    &spec.path,
+                    message,
+                    Some(hint.to_owned()),
+                );
+                return Format::Log { pattern: String::new() };
+            };
+            check_pattern(pattern, spec, columns, problems);
+            Format::Log { pattern: pattern.value.clone() }
+        }
+    }
+}
+
+fn check_pattern(
+    pattern: &Spanned<String>,
+    spec: &SourceSpec,
+    columns: &[Column],
+    problems: &mut Problems,
+) {
+    let regex = match Regex::new(&pattern.value) {
+        Ok(regex) => regex,
+        Err(error) => {
+            let message = format!("no regular expression: {}", last_line(&error.to_string()));
+            problems.at(Rule::InvalidValue, PROJECT_FILE, pattern, message, None);
+            return;
+        }
+    };
+    let groups: Vec<&str> = regex.capture_names().flatten().collect();
+    for column in columns {
+        if !groups.contains(&column.name.as_str()) {
+            let place = spec.columns.0.iter().find(|(name, _)| name.value == column.name);
+            let message = format!("the pattern has no group `(?<{}>…)`", column.name);
+            let hint = one_of(&column.name, &groups);
+            match place {
+                Some((name, _)) => {
+                    problems.at(Rule::MissingField, PROJECT_FILE, name, message, hint)
+                }
+                None => problems.at(Rule::MissingField, PROJECT_FILE, pattern, message, hint),
+            }
+        }
+    }
+}
+
+/// What is wrong with an expression comes after a drawing of it.
+fn last_line(text: &str) -> &str {
+    let last = text.lines().last().unwrap_or(text);
+    last.strip_prefix("error: ").unwrap_or(last)
 }
 
 /// The type and the tags of a column, whichever way it is written.
