@@ -188,7 +188,8 @@ pub fn config(threads: usize) -> SessionConfig {
     // more than twice.
     options.execution.skip_partial_aggregation_probe_ratio_threshold = 0.5;
     // Rows that are together by a part of a key need not go to other partitions for the rest of it.
-    options.optimizer.subset_repartition_threshold = 1;
+    // Those of a single partition are spread, so that all threads have some.
+    options.optimizer.subset_repartition_threshold = 2;
     options.execution.time_zone = Some("UTC".to_owned());
     config
 }

@@ -27,7 +27,7 @@ pub struct Pattern {
 impl Pattern {
     /// A pattern of whole lines. Errors: it is no regular expression, or has no group for a column.
     pub fn new(pattern: &str, columns: &[Field]) -> Result<Self, String> {
-        let regex = Regex::new(&format!("^(?:{pattern})$")).map_err(|error| error.to_string())?;
+        let regex = whole_line(pattern).map_err(|error| error.to_string())?;
         let group = |column: &Field| {
             let mut names = regex.capture_names();
             let found = names.position(|name| name == Some(&*column.name));
@@ -61,6 +61,11 @@ impl Pattern {
         }
         Ok(())
     }
+}
+
+/// The expression that a pattern stands for: it has to match lines as a whole.
+pub fn whole_line(pattern: &str) -> Result<Regex, regex::Error> {
+    Regex::new(&format!("^(?:{pattern})$"))
 }
 
 /// Whether a line is a directive of the W3C Extended Log File Format.

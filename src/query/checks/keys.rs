@@ -15,12 +15,14 @@ use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::Schema;
 use datafusion::common::hash_utils::{QualityRandomState, create_hashes};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryReservation};
+use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit, MemoryReservation};
 use datafusion::execution::runtime_env::RuntimeEnv;
 use datafusion::execution::spill_file::SpillFile;
 
-/// Hashes that are held at most before they go to disk: 16 MiB.
+/// Hashes of a key that a writer holds at most before they go to disk: 16 MiB.
 const HELD: usize = 2 * 1024 * 1024;
+/// So many times what a writer holds of a key fits into the pool: there are several of both.
+const SHARES: usize = 128;
 
 /// Keys whose repetitions are looked for.
 #[derive(Debug, Clone)]
@@ -90,9 +92,15 @@ impl KeyHashes {
         if held.capacity() - held.len() >= rows {
             return true;
         }
-        // Not twice as much, as a vector grows by itself: there may be many.
+        let most = match runtime.memory_pool.memory_limit() {
+            MemoryLimit::Finite(limit) => HELD.min(limit / SHARES / size_of::<u64>()),
+            MemoryLimit::Infinite | MemoryLimit::Unknown => HELD,
+        };
+        // Not twice as much, as a vector grows by itself.
         let more = rows.max(held.len() / 4);
-        if held.len() + more <= HELD.max(rows) && room.try_grow(more * size_of::<u64>()).is_ok() {
+        if held.len() + more <= most.max(rows) {
+            // Too little to wait for.
+            room.grow(more * size_of::<u64>());
             held.reserve_exact(more);
             return true;
         }

@@ -1,6 +1,6 @@
 //! Sources as meant.
 
-use regex::Regex;
+use recctl_raw::log::whole_line;
 
 use super::super::problems::Problems;
 use super::super::project::{ColumnSpec, FormatSpec, SourceSpec};
@@ -159,7 +159,7 @@ fn check_pattern(
     columns: &[Column],
     problems: &mut Problems,
 ) {
-    let regex = match Regex::new(&pattern.value) {
+    let regex = match whole_line(&pattern.value) {
         Ok(regex) => regex,
         Err(error) => {
             let message = format!("no regular expression: {}", last_line(&error.to_string()));

@@ -234,6 +234,7 @@ impl Sizes {
 
     /// The next buckets that are worked on, taken from those that are left.
     fn next(self, left: &mut Range<usize>, size: impl Fn(usize) -> usize) -> Option<Range<usize>> {
+        left.start = left.clone().find(|bucket| size(*bucket) > 0).unwrap_or(left.end);
         let (first, mut bytes) = (left.start, 0);
         for bucket in left.clone() {
             if bytes > 0 && bytes + size(bucket) > self.at_once {

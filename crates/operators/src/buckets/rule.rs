@@ -99,7 +99,12 @@ fn bucketed(plan: &Plan, ordered: bool) -> Result<Plan> {
             let asks = orders.get(at).is_some_and(Option::is_some) && !is_indifferent
                 || reads_in_order(plan);
             let hands_on = maintains.get(at).copied().unwrap_or(true);
-            bucketed(child, asks || (hands_on && ordered))
+            let replaced = bucketed(child, asks || (hands_on && ordered))?;
+            // It may have counted on the order of something else than a sort.
+            let lacks = plan.is::<SegmentedWindowExec>()
+                && orders.get(at).is_some_and(Option::is_some)
+                && groups_of(&replaced).is_none();
+            if lacks { bucketed(child, true) } else { Ok(replaced) }
         })
         .collect::<Result<Vec<_>>>()?;
     if replaced.iter().zip(&children).all(|(new, old)| Arc::ptr_eq(new, old)) {
@@ -192,9 +197,8 @@ fn work(plan: &Plan, child: &Plan) -> Result<Option<Plan>> {
         (Some((key, input)), None) if counts(plan, AggregateMode::FinalPartitioned) => {
             (key, input, true)
         }
-        // Its rows are where they belong by a part of their key.
         (None, None) if counts(plan, AggregateMode::SinglePartitioned) => {
-            (counted_by(plan), child, false)
+            return in_two(plan, child);
         }
         _ => return Ok(None),
     };
@@ -209,10 +213,29 @@ fn reads_in_order(plan: &Plan) -> bool {
         .is_some_and(|all| all.aggr_expr().iter().any(|one| !one.order_bys().is_empty()))
 }
 
-/// What the rows of a group have in common.
-fn counted_by(plan: &Plan) -> Key {
-    let aggregate = plan.downcast_ref::<AggregateExec>();
-    aggregate.map(|aggregate| aggregate.group_expr().input_exprs()).unwrap_or_default()
+/// An aggregation of rows that are where they belong by a part of their key: they are counted as they
+/// come, and what was counted is put together in buckets.
+fn in_two(plan: &Plan, child: &Plan) -> Result<Option<Plan>> {
+    let Some(aggregate) = plan.downcast_ref::<AggregateExec>() else { return Ok(None) };
+    let (functions, schema) = (aggregate.aggr_expr().to_vec(), aggregate.input_schema());
+    let partial: Plan = Arc::new(AggregateExec::try_new(
+        AggregateMode::Partial,
+        aggregate.group_expr().clone(),
+        functions.clone(),
+        aggregate.filter_expr().to_vec(),
+        bucketed(child, false)?,
+        Arc::clone(&schema),
+    )?);
+    let group = aggregate.group_expr().as_final();
+    let key = group.input_exprs();
+    let leaf = Arc::new(BucketExec::empty(partial.schema()));
+    let filters = vec![None; functions.len()];
+    let mode = AggregateMode::FinalPartitioned;
+    let work: Plan =
+        Arc::new(AggregateExec::try_new(mode, group, functions, filters, leaf, schema)?);
+    let is_same = work.schema() == plan.schema();
+    Ok(is_same
+        .then(|| Arc::new(BucketedExec::in_place_of(plan, partial, key, false, work)) as Plan))
 }
 
 /// Whether a plan aggregates all rows of a group, in an order that changes nothing.

@@ -8,7 +8,7 @@ use datafusion::physical_plan::{ExecutionPlan, collect};
 use super::common::{Random, context, rows, table};
 
 /// Aggregations, windows and first rows; sums of eighths are exact in any order.
-const QUERIES: [&str; 11] = [
+const QUERIES: [&str; 12] = [
     "SELECT k, l, count(*) AS c, sum(n) AS n, sum(x) AS x, min(ts) AS ts, max(s) AS s FROM t
      GROUP BY k, l ORDER BY k, l",
     "SELECT id / 2 AS half, count(DISTINCT s) AS s, avg(x) AS x FROM t GROUP BY id / 2 ORDER BY half",
@@ -25,6 +25,12 @@ const QUERIES: [&str; 11] = [
     "SELECT k, sum(n) AS n FROM t GROUP BY ROLLUP (k, l) ORDER BY k, n",
     "SELECT k, n, max(w) AS w, count(*) AS c FROM (
      SELECT *, row_number() OVER (PARTITION BY k ORDER BY ts DESC, id) AS w FROM t) GROUP BY k, n ORDER BY k, n",
+    // The second window counts on the order that the aggregation hands on.
+    "SELECT n, count(share) AS c, min(share) AS least FROM (
+     SELECT k, n, 64 * c / sum(c) OVER (PARTITION BY k) AS share FROM (
+     SELECT k, n, count(*) AS c, max(w) AS w FROM (
+     SELECT *, row_number() OVER (PARTITION BY k ORDER BY ts, id) AS w FROM t) GROUP BY k, n))
+     GROUP BY n ORDER BY n",
 ];
 
 #[tokio::test]

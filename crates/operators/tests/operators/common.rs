@@ -89,7 +89,7 @@ pub fn context(batches: &[RecordBatch], ours: bool, memory: Option<usize>) -> Se
     let mut config = SessionConfig::new().with_target_partitions(3).with_batch_size(64);
     // Joins are partitioned however small they are, and rows stay where a part of a key brought them.
     let optimizer = &mut config.options_mut().optimizer;
-    optimizer.subset_repartition_threshold = 1;
+    optimizer.subset_repartition_threshold = 2;
     optimizer.hash_join_single_partition_threshold = 0;
     optimizer.hash_join_single_partition_threshold_rows = 0;
     let state = SessionStateBuilder::new()
