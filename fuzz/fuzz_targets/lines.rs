@@ -3,10 +3,12 @@
 
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use recctl_raw::cell::Cell;
 use recctl_raw::lines::Lines;
-use recctl_raw::{ColumnType, Field, Timezone, csv, json};
+use recctl_raw::{ColumnType, Field, Timezone, csv, json, log};
 
 fn fields(some_missing: bool) -> Vec<Field> {
     let fields = ColumnType::ALL.iter().enumerate();
@@ -17,6 +19,13 @@ fn fields(some_missing: bool) -> Vec<Field> {
     };
     fields.map(field).collect()
 }
+
+/// Values between commas as the entries of a log.
+static LOG: LazyLock<log::Pattern> = LazyLock::new(|| {
+    let fields = fields(false);
+    let groups = fields.iter().map(|field| format!("(?<{}>[^,]*)", field.name));
+    log::Pattern::new(&groups.collect::<Vec<_>>().join(","), &fields).unwrap()
+});
 
 fn all(mut lines: Lines<'_>) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
@@ -50,6 +59,15 @@ fuzz_target!(|bytes: &[u8]| {
             }
         }
         assert_eq!(rows + refused, lines.len());
+        let mut pattern = LOG.clone();
+        for line in &lines {
+            let _ = log::is_directive(line);
+            let mut cells = Vec::new();
+            match pattern.parse_line(line, &fields, Timezone::UTC, &mut cells) {
+                Ok(()) => assert_eq!(cells.len(), fields.len()),
+                Err(reason) => assert!(!reason.is_empty()),
+            }
+        }
         let Some((header, records)) = lines.split_first() else { continue };
         let Ok(layout) = csv::Layout::from_header(header, b',', &fields) else { continue };
         for record in records {
