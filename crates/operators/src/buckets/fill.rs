@@ -125,14 +125,13 @@ impl Spread {
     fn by_bucket(&self, own: usize, batch: &RecordBatch) -> Result<ByBucket> {
         let _timer = self.time.timer();
         let (partitions, buckets) = (self.partitions as u64, self.buckets as u64);
-        let spent = self.spent;
         let key = evaluate(&self.key, batch)?;
         // That of DataFusion's own repartitioning, so that partitions are those of other inputs.
         let seed = REPARTITION_RANDOM_STATE.random_state();
         let bucket_of: Vec<u32> = seeded_hashes(&key, batch.num_rows(), seed)?
             .into_iter()
             .map(|hash| {
-                let hash = hash / spent;
+                let hash = hash / self.spent;
                 let partition = if self.across { hash % partitions } else { own as u64 };
                 (partition * buckets + hash / partitions % buckets) as u32
             })

@@ -4,23 +4,20 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, Mutex};
 
-use datafusion::arrow::array::RecordBatch;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::joins::HashJoinExec;
 use datafusion::physical_plan::metrics::{BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties,
     ReplaceChildrenOptions,
 };
-use futures::StreamExt;
 
 use super::fill::Filling;
 use super::leaf::BucketExec;
-use super::{Depth, Run, Running, Side, Sizes, of_one_partition};
+use super::{Depth, Run, Running, Side, Sizes, Turns, in_turn, of_one_partition};
 
 /// So many times a left side fits into the pool that is joined as a whole: its rows are there, once
 /// more as one batch, and in a table, while other operators hold theirs.
@@ -143,23 +140,16 @@ impl ExecutionPlan for BucketedJoinExec {
     ) -> Result<SendableRecordBatchStream> {
         let sizes =
             Sizes::of(self.properties.partitioning.partition_count(), self.parts.depth, &context);
-        let metrics = BaselineMetrics::new(&self.parts.metrics, partition);
-        let state = Joined {
+        let joined = Joined {
             run: Run::of(&self.parts.running, partition, sizes.partitions),
             parts: Arc::clone(&self.parts),
             partition,
             sizes,
             context,
-            lefts: None,
-            rights: None,
             left: sizes.of_partition(partition),
-            rows: None,
-            metrics,
         };
-        let stream = futures::stream::try_unfold(state, |mut state| async move {
-            Ok(state.next().await?.map(|batch| (batch, state)))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+        let metrics = BaselineMetrics::new(&self.parts.metrics, partition);
+        Ok(in_turn(joined, self.schema(), metrics))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -174,82 +164,44 @@ struct Joined {
     partition: usize,
     sizes: Sizes,
     context: Arc<TaskContext>,
-    lefts: Option<Filling>,
-    /// The right side, if it is joined bucket by bucket.
-    rights: Option<Filling>,
     /// Buckets that are to be joined.
     left: Range<usize>,
-    /// What comes out of those that are being joined.
-    rows: Option<SendableRecordBatchStream>,
-    metrics: BaselineMetrics,
 }
 
-impl Joined {
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if let Some(rows) = &mut self.rows {
-                if let Some(batch) = rows.next().await.transpose()? {
-                    self.metrics.record_output(batch.num_rows());
-                    return Ok(Some(batch));
-                }
-                self.rows = None;
-            }
-            let goes_on = match self.lefts.clone() {
-                None => self.start().await?,
-                Some(lefts) => self.go_on(&lefts).await?,
-            };
-            if !goes_on {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Joins all of the partition if the left side is small enough, and the first buckets if not.
-    async fn start(&mut self) -> Result<bool> {
-        let (parts, sizes) = (Arc::clone(&self.parts), self.sizes);
-        let lefts = self.run.filling(0, || {
-            sizes.fill(&parts.left, sizes.limit / SIDE, &self.context, &parts.metrics)
-        })?;
-        let bytes = lefts.done().await?;
-        self.lefts = Some(lefts.clone());
-        if bytes.is_some_and(|bytes| bytes <= sizes.limit / FITS) {
-            let left = lefts.store().take(std::mem::replace(&mut self.left, 0..0));
-            let right = parts.right.input.execute(self.partition, Arc::clone(&self.context))?;
-            self.rows = Some(self.join(left, right, None)?);
-            return Ok(true);
-        }
-        self.go_on(&lefts).await
-    }
-
-    /// Joins the next buckets, if there are any.
-    async fn go_on(&mut self, lefts: &Filling) -> Result<bool> {
+impl Turns for Joined {
+    /// Joins all of the partition if the left side is small enough, and the next buckets if not.
+    async fn next(&mut self) -> Result<Option<SendableRecordBatchStream>> {
         if self.left.is_empty() {
-            return Ok(false);
+            return Ok(None);
         }
-        let (parts, sizes) = (Arc::clone(&self.parts), self.sizes);
-        let rights = match &self.rights {
-            Some(rights) => rights.clone(),
-            None => {
-                let rights = self.run.filling(1, || {
-                    sizes.fill(&parts.right, sizes.limit / SIDE, &self.context, &parts.metrics)
-                })?;
-                rights.done().await?;
-                self.rights.insert(rights).clone()
-            }
-        };
+        let sizes = self.sizes;
+        let lefts = self.filling(0)?;
+        if lefts.done().await?.is_some_and(|bytes| bytes <= sizes.limit / FITS) {
+            let left = lefts.store().take(std::mem::replace(&mut self.left, 0..0));
+            let right = &self.parts.right.input;
+            let right = right.execute(self.partition, Arc::clone(&self.context))?;
+            return self.join(left, right, None).map(Some);
+        }
+        let rights = self.filling(1)?;
+        rights.done().await?;
         let (left, right, deeper) = {
             let (mut lefts, mut rights) = (lefts.store(), rights.store());
             let size = |at| lefts.size(at) + rights.size(at);
-            let Some(next) = sizes.next(&mut self.left, size) else { return Ok(false) };
-            let bytes = lefts.size(next.start);
-            // One that is small enough would be joined as a whole anyway.
-            let is_large = next.len() == 1 && bytes > sizes.limit / FITS / sizes.partitions;
-            let goes_on = is_large && sizes.depth.goes_on(bytes, lefts.all());
-            let deeper = goes_on.then(|| sizes.depth.below(sizes));
+            let Some(next) = sizes.next(&mut self.left, size) else { return Ok(None) };
+            // A left side that is small enough would be joined as a whole anyway.
+            let deeper = sizes.deeper(&next, &lefts, FITS);
             (lefts.take(next.clone()), rights.take(next), deeper)
         };
-        self.rows = Some(self.join(left, right, deeper)?);
-        Ok(true)
+        self.join(left, right, deeper).map(Some)
+    }
+}
+
+impl Joined {
+    /// The buckets of a side: 0 is the left one.
+    fn filling(&self, side: usize) -> Result<Filling> {
+        let (parts, most) = (&self.parts, self.sizes.limit / SIDE);
+        let of = if side == 0 { &parts.left } else { &parts.right };
+        self.run.filling(side, || self.sizes.fill(of, most, &self.context, &parts.metrics))
     }
 
     fn join(
@@ -258,22 +210,17 @@ impl Joined {
         right: SendableRecordBatchStream,
         deeper: Option<Depth>,
     ) -> Result<SendableRecordBatchStream> {
-        let sides: Vec<Arc<dyn ExecutionPlan>> =
-            vec![Arc::new(BucketExec::of(left)), Arc::new(BucketExec::of(right))];
-        if let Some(depth) = deeper {
-            let (parts, [left, right]) =
-                (&self.parts, [Arc::clone(&sides[0]), Arc::clone(&sides[1])]);
-            let join = BucketedJoinExec::new(
-                depth,
-                Arc::clone(&parts.join),
-                Side { input: left, key: parts.left.key.clone(), across: false },
-                Side { input: right, key: parts.right.key.clone(), across: false },
-                of_one_partition(parts.join.schema()),
-            );
-            return join.execute(0, Arc::clone(&self.context));
-        }
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        let join = Arc::clone(&self.parts.join).replace_children(sides, options)?.reset_state()?;
-        join.execute(0, Arc::clone(&self.context))
+        let (left, right) = (Arc::new(BucketExec::of(left)), Arc::new(BucketExec::of(right)));
+        let (parts, context) = (&self.parts, Arc::clone(&self.context));
+        let Some(depth) = deeper else {
+            let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+            let join = Arc::clone(&parts.join).replace_children(vec![left, right], options)?;
+            return join.reset_state()?.execute(0, context);
+        };
+        let side = |side: &Side, input| Side { input, key: side.key.clone(), across: false };
+        let (left, right) = (side(&parts.left, left), side(&parts.right, right));
+        let properties = of_one_partition(parts.join.schema());
+        BucketedJoinExec::new(depth, Arc::clone(&parts.join), left, right, properties)
+            .execute(0, context)
     }
 }

@@ -18,9 +18,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
-use datafusion::common::Result;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::execution::memory_pool::{MemoryConsumer, MemoryLimit};
+use datafusion::common::{DataFusionError, Result};
+use datafusion::execution::memory_pool::MemoryConsumer;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::{EquivalenceProperties, Partitioning, PhysicalExpr};
 use datafusion::physical_plan::execution_plan::{Boundedness, EmissionType};
@@ -32,7 +32,7 @@ use datafusion::physical_plan::{
     ChildrenPropertiesMode, DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties,
     PlanProperties, ReplaceChildrenOptions,
 };
-use futures::StreamExt;
+use futures::TryStreamExt;
 
 use self::fill::{Filling, Spread};
 pub use self::join::BucketedJoinExec;
@@ -40,7 +40,7 @@ pub(crate) use self::leaf::BucketExec;
 pub use self::rule::Bucketed;
 pub(crate) use self::rule::groups_of;
 use self::spill::Spill;
-use self::store::{Room, Store};
+use self::store::{Room, Store, limit_of};
 
 /// Buckets of all partitions together, if there are not more partitions than that.
 const BUCKETS: usize = 128;
@@ -119,6 +119,28 @@ impl Run {
         }
         Ok(filling.insert(fill()?).clone())
     }
+}
+
+/// What is done for some buckets after others.
+trait Turns: Send + 'static {
+    /// What comes of the next buckets.
+    fn next(&mut self) -> impl Future<Output = Result<Option<SendableRecordBatchStream>>> + Send;
+}
+
+/// What comes of all buckets.
+fn in_turn(
+    turns: impl Turns,
+    schema: SchemaRef,
+    metrics: BaselineMetrics,
+) -> SendableRecordBatchStream {
+    let rows = futures::stream::try_unfold(turns, |mut turns| async move {
+        let next = turns.next().await?;
+        Ok::<_, DataFusionError>(next.map(|rows| (rows, turns)))
+    });
+    let counted = rows.try_flatten().inspect_ok(move |batch: &RecordBatch| {
+        metrics.record_output(batch.num_rows());
+    });
+    Box::pin(RecordBatchStreamAdapter::new(schema, counted))
 }
 
 impl fmt::Debug for Run {
@@ -213,18 +235,17 @@ struct Sizes {
 
 impl Sizes {
     fn of(partitions: usize, depth: Depth, context: &TaskContext) -> Self {
-        let limit = match context.memory_pool().memory_limit() {
-            MemoryLimit::Finite(bytes) => bytes / depth.share,
-            MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
-        };
+        let limit = limit_of(context.memory_pool().as_ref()) / depth.share;
         let at_once = AT_ONCE.min(limit / SHARES / partitions);
         Self { partitions, buckets: (BUCKETS / partitions).max(LEAST), at_once, limit, depth }
     }
 
-    /// The depth of an operator for one bucket, if it is too large to be worked on as it is.
-    fn deeper(self, next: &Range<usize>, bytes: usize, all: usize) -> Option<Depth> {
-        let is_large = next.len() == 1 && bytes > self.limit / ALONE / self.partitions;
-        (is_large && self.depth.goes_on(bytes, all)).then(|| self.depth.below(self))
+    /// The depth of an operator for one bucket, if those that are worked on in all partitions do not
+    /// fit into the pool so many times.
+    fn deeper(self, next: &Range<usize>, store: &Store, times: usize) -> Option<Depth> {
+        let bytes = store.size(next.start);
+        let is_large = next.len() == 1 && bytes > self.limit / times / self.partitions;
+        (is_large && self.depth.goes_on(bytes, store.all())).then(|| self.depth.below(self))
     }
 
     /// The buckets of a partition.
@@ -363,20 +384,15 @@ impl ExecutionPlan for BucketedExec {
     ) -> Result<SendableRecordBatchStream> {
         let sizes =
             Sizes::of(self.properties.partitioning.partition_count(), self.parts.depth, &context);
-        let state = Work {
+        let work = Work {
             run: Run::of(&self.parts.running, partition, sizes.partitions),
             parts: Arc::clone(&self.parts),
             sizes,
             left: sizes.of_partition(partition),
             context,
-            filling: None,
-            rows: None,
-            metrics: BaselineMetrics::new(&self.parts.metrics, partition),
         };
-        let stream = futures::stream::try_unfold(state, |mut state| async move {
-            Ok(state.next().await?.map(|batch| (batch, state)))
-        });
-        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
+        let metrics = BaselineMetrics::new(&self.parts.metrics, partition);
+        Ok(in_turn(work, self.schema(), metrics))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
@@ -392,56 +408,33 @@ struct Work {
     /// Buckets that are to be worked on.
     left: Range<usize>,
     context: Arc<TaskContext>,
-    filling: Option<Filling>,
-    /// What comes out of the buckets that are worked on.
-    rows: Option<SendableRecordBatchStream>,
-    metrics: BaselineMetrics,
 }
 
-impl Work {
-    async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        loop {
-            if let Some(rows) = &mut self.rows {
-                if let Some(batch) = rows.next().await.transpose()? {
-                    self.metrics.record_output(batch.num_rows());
-                    return Ok(Some(batch));
-                }
-                self.rows = None;
-            }
-            let filling = self.filled().await?;
-            let (rows, deeper) = {
-                let mut store = filling.store();
-                let Some(next) = self.sizes.next(&mut self.left, |at| store.size(at)) else {
-                    return Ok(None);
-                };
-                let deeper = self.sizes.deeper(&next, store.size(next.start), store.all());
-                (store.take(next), deeper)
-            };
-            let work = match deeper {
-                None => over(&self.parts.work, rows)?,
-                Some(depth) => {
-                    let input = Arc::new(BucketExec::of(rows));
-                    let side = Side { input, key: self.parts.side.key.clone(), across: false };
-                    let work = Arc::clone(&self.parts.work);
-                    let properties = of_one_partition(work.schema());
-                    Arc::new(BucketedExec::new(depth, side, work, properties))
-                }
-            };
-            self.rows = Some(work.execute(0, Arc::clone(&self.context))?);
-        }
-    }
-
-    /// The buckets, which the first to ask for them fills.
-    async fn filled(&mut self) -> Result<Filling> {
-        if let Some(filling) = &self.filling {
-            return Ok(filling.clone());
-        }
-        let parts = &self.parts;
+impl Turns for Work {
+    async fn next(&mut self) -> Result<Option<SendableRecordBatchStream>> {
+        let (parts, sizes) = (Arc::clone(&self.parts), self.sizes);
         let filling = self.run.filling(0, || {
-            let most = self.sizes.limit / HELD.1 * HELD.0;
-            self.sizes.fill(&parts.side, most, &self.context, &parts.metrics)
+            let most = sizes.limit / HELD.1 * HELD.0;
+            sizes.fill(&parts.side, most, &self.context, &parts.metrics)
         })?;
         filling.done().await?;
-        Ok(self.filling.insert(filling).clone())
+        let (rows, deeper) = {
+            let mut store = filling.store();
+            let Some(next) = sizes.next(&mut self.left, |at| store.size(at)) else {
+                return Ok(None);
+            };
+            let deeper = sizes.deeper(&next, &store, ALONE);
+            (store.take(next), deeper)
+        };
+        let work = match deeper {
+            None => over(&parts.work, rows)?,
+            Some(depth) => {
+                let input = Arc::new(BucketExec::of(rows));
+                let side = Side { input, key: parts.side.key.clone(), across: false };
+                let properties = of_one_partition(parts.work.schema());
+                Arc::new(BucketedExec::new(depth, side, Arc::clone(&parts.work), properties))
+            }
+        };
+        work.execute(0, Arc::clone(&self.context)).map(Some)
     }
 }

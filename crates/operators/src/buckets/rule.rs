@@ -99,12 +99,13 @@ fn bucketed(plan: &Plan, ordered: bool) -> Result<Plan> {
             let asks = orders.get(at).is_some_and(Option::is_some) && !is_indifferent
                 || reads_in_order(plan);
             let hands_on = maintains.get(at).copied().unwrap_or(true);
-            let replaced = bucketed(child, asks || (hands_on && ordered))?;
+            let ordered = asks || (hands_on && ordered);
+            let replaced = bucketed(child, ordered)?;
             // It may have counted on the order of something else than a sort.
             let lacks = plan.is::<SegmentedWindowExec>()
                 && orders.get(at).is_some_and(Option::is_some)
                 && groups_of(&replaced).is_none();
-            if lacks { bucketed(child, true) } else { Ok(replaced) }
+            if lacks && !ordered { bucketed(child, true) } else { Ok(replaced) }
         })
         .collect::<Result<Vec<_>>>()?;
     if replaced.iter().zip(&children).all(|(new, old)| Arc::ptr_eq(new, old)) {
@@ -184,11 +185,6 @@ pub(crate) fn groups_of(plan: &Plan) -> Option<Key> {
 
 /// An operator's work in buckets, if it is work on all rows of a key.
 fn work(plan: &Plan, child: &Plan) -> Result<Option<Plan>> {
-    let over = |input: &Arc<dyn ExecutionPlan>| {
-        let leaf: Arc<dyn ExecutionPlan> = Arc::new(BucketExec::empty(input.schema()));
-        let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
-        Arc::clone(plan).replace_children(vec![leaf], options)
-    };
     let repartitioned = repartitioned(child);
     let is_first_row = plan.downcast_ref::<FirstRowExec>();
     let (key, input, across) = match (repartitioned, is_first_row) {
@@ -203,7 +199,9 @@ fn work(plan: &Plan, child: &Plan) -> Result<Option<Plan>> {
         _ => return Ok(None),
     };
     let input = bucketed(input, false)?;
-    let work = over(&input)?;
+    let leaf = Arc::new(BucketExec::empty(input.schema()));
+    let options = ReplaceChildrenOptions::new(ChildrenPropertiesMode::Recompute);
+    let work = Arc::clone(plan).replace_children(vec![leaf], options)?;
     Ok(Some(Arc::new(BucketedExec::in_place_of(plan, input, key, across, work))))
 }
 

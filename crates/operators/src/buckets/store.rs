@@ -34,13 +34,17 @@ pub(super) struct Room {
 impl Room {
     /// Others need some of the pool to go on, and cannot wait until rows went to disk.
     fn grow(&self, bytes: usize) -> bool {
-        let is_left = match self.pool.memory_limit() {
-            MemoryLimit::Finite(limit) => self.pool.reserved() + bytes <= limit / HELD.1 * HELD.0,
-            MemoryLimit::Infinite | MemoryLimit::Unknown => true,
-        };
-        is_left
+        self.pool.reserved() + bytes <= limit_of(self.pool.as_ref()) / HELD.1 * HELD.0
             && self.reservation.size() + bytes <= self.most
             && self.reservation.try_grow(bytes).is_ok()
+    }
+}
+
+/// Bytes of a pool.
+pub(super) fn limit_of(pool: &dyn MemoryPool) -> usize {
+    match pool.memory_limit() {
+        MemoryLimit::Finite(bytes) => bytes,
+        MemoryLimit::Infinite | MemoryLimit::Unknown => usize::MAX,
     }
 }
 
