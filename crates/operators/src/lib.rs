@@ -7,6 +7,7 @@ pub mod buckets;
 mod columns;
 pub mod first;
 pub mod groups;
+mod runs;
 pub mod window;
 
 use std::sync::Arc;

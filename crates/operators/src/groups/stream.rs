@@ -19,7 +19,8 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::buckets::BucketExec;
-use crate::columns::{Segments, WholeRuns, evaluate, hashes};
+use crate::columns::{Segments, evaluate, hashes};
+use crate::runs::of_whole_runs;
 
 /// Bytes that a row takes beside its own and its key: its hash, its number, its place.
 const BYTES_A_ROW: usize = 40;
@@ -38,35 +39,12 @@ pub(super) struct Parts {
 
 /// Groups of rows that come together. Errors: `ResourcesExhausted` if the pool has no room for one.
 pub(super) fn of_grouped(parts: Parts) -> SendableRecordBatchStream {
-    let schema = parts.input.schema();
-    let reservation = MemoryConsumer::new("GroupSortExec").register(parts.context.memory_pool());
-    let runs = WholeRuns::new(parts.key.clone(), reservation);
-    let stream = futures::stream::try_unfold(Some((parts, runs)), |state| async move {
-        let Some((mut parts, mut runs)) = state else { return Ok(None) };
-        loop {
-            let batch = parts.input.next().await.transpose()?;
-            let time = parts.metrics.elapsed_compute().clone();
-            let timer = time.timer();
-            let is_last = batch.is_none();
-            let whole = match batch {
-                Some(batch) if batch.num_rows() == 0 => continue,
-                Some(batch) => runs.take(batch)?,
-                None => runs.rest(),
-            };
-            if whole.is_empty() {
-                match is_last {
-                    true => return Ok(None),
-                    false => continue,
-                }
-            }
-            let sorted = sort_grouped(&runs.put_together(&whole)?, &parts.key, &parts.order)?;
-            timer.done();
-            runs.settle()?;
-            parts.metrics.record_output(sorted.num_rows());
-            return Ok(Some((sorted, (!is_last).then_some((parts, runs)))));
-        }
-    });
-    Box::pin(RecordBatchStreamAdapter::new(schema, stream))
+    let Parts { input, key, order, context, metrics } = parts;
+    let (schema, of_group) = (input.schema(), key.clone());
+    let room = MemoryConsumer::new("GroupSortExec").register(context.memory_pool());
+    of_whole_runs(input, key, room, metrics, schema, move |batch| {
+        sort_grouped(&batch, &of_group, &order)
+    })
 }
 
 /// Groups of rows that come in any order. What the pool has no room for is sorted by DataFusion, which
