@@ -8,6 +8,7 @@ mod changes;
 mod chaos;
 mod checks;
 mod diff;
+mod logs;
 mod online_retail;
 pub mod planned;
 pub mod readers;
