@@ -105,7 +105,7 @@ enum Only {
 enum First {
     /// The oldest
     Oldest,
-    /// The newest; days on which a model is selected go oldest first all the same
+    /// The newest; selecting a model, and tables that read those of other days, go oldest first all the same
     Newest,
 }
 

@@ -185,18 +185,27 @@ pub fn backfill(pipeline: &Pipeline, asked: Asked, facts: Facts, known: &Known<'
         in_order.reverse();
     }
     let tables = only_tables(&unserved);
-    if let (Some(tables), true) = (tables, in_order.len() > 1) {
-        for date in &in_order {
+    // A newer day that goes first would make, and show, of an older day only what it reads of it.
+    let of_tables = tables.as_ref().unwrap_or(&unserved);
+    let tables_in_order = match read_each_other(of_tables, &judged.chosen) {
+        true => &oldest_first,
+        false => &in_order,
+    };
+    if let (Some(tables), true) = (&tables, in_order.len() > 1) {
+        for date in tables_in_order {
             let foreseen = of_other_days(&unserved, *date, &judged.chosen);
             let tables = Arc::new(Pipeline { foreseen, ..tables.clone() });
             outline.add(*date, Scope::Tables, &tables);
         }
     }
     // Each decision rests on the one of the day before.
-    let decides = |pipeline: &Pipeline| {
-        pipeline.steps.iter().any(|step| matches!(step.kind, StepKind::Select(_)))
+    let decides = pipeline.steps.iter().any(|step| matches!(step.kind, StepKind::Select(_)));
+    let days_in_order = match (decides, &tables) {
+        (true, _) => &oldest_first,
+        (false, Some(_)) => &in_order,
+        (false, None) => tables_in_order,
     };
-    for date in if decides(pipeline) { &oldest_first } else { &in_order } {
+    for date in days_in_order {
         outline.add(*date, Scope::Day, &of_day(*date));
     }
     let Outline { parts, sum, .. } = outline;
@@ -319,6 +328,16 @@ fn only_tables(pipeline: &Pipeline) -> Option<Pipeline> {
     }
     let is_part = !tables.is_empty() && tables.len() < pipeline.steps.len();
     is_part.then(|| without(pipeline, &|name, _| !tables.contains(name)))
+}
+
+/// Whether the tables of one of these days are made from tables of another.
+fn read_each_other(pipeline: &Pipeline, days: &BTreeSet<LogicalDate>) -> bool {
+    days.iter().any(|date| {
+        let demand = Demand::looking_back(pipeline, *date, 0);
+        let made = demand.tables.iter().filter(|(name, _)| !pipeline.is_unselected(name));
+        let mut needed = made.filter_map(|(_, partition)| partition.date());
+        needed.any(|day| day != *date && days.contains(&day))
+    })
 }
 
 /// What all of a day needs of days that have no run of their own: made with its tables, so that the
