@@ -7,8 +7,8 @@ use crate::ports::{Finding, FindingState};
 use crate::report::{OutputMode, findings};
 use crate::run::failure::{FailureKind, Outcome};
 
-/// Look whether a target is ready for a run: identity, permissions, buckets, tables, roles, images
-/// and quotas; nothing is changed
+/// Look whether a target is ready for a run: identity, permissions, buckets, tables, roles, images,
+/// quotas, and what a run left half done; nothing is changed
 ///
 /// Each check is a line: ok, or what to do. `unknown` says that something could not be looked at,
 /// `warn` that a run goes through but somebody should look. With --log-format json each check is a
@@ -40,7 +40,13 @@ pub(super) async fn run(args: Args, app: &App) -> Ended {
     let (preflight, mut list) = app.preflight(&target, &pipelines).await?;
     list.deep = args.deep;
     list.principal = args.role;
-    let found = preflight.check(&list).await;
+    let found = match preflight.check(&list).await {
+        Ok(mut found) => {
+            found.extend(app.left_open(&pipelines).await);
+            Ok(found)
+        }
+        found => found,
+    };
     let found = or_identity(found)?;
     if app.mode == OutputMode::Json {
         for finding in &found {

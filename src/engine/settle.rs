@@ -237,7 +237,7 @@ fn told(publication: &Publication, settlement: &Settlement, visible: usize) -> S
 }
 
 /// What is to come of one, for people.
-fn foretold(publication: &Publication, standing: &Standing) -> String {
+pub fn foretold(publication: &Publication, standing: &Standing) -> String {
     let left = left(publication, standing.visible);
     match &standing.settlement {
         Settlement::Forward => format!("{left}: the next start finishes it first"),
