@@ -196,24 +196,25 @@ pub fn config(threads: usize) -> SessionConfig {
 
 /// Makes a [`Failure`] of a DataFusion error, by its kind.
 pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
-    let kind = match error.find_root() {
-        DataFusionError::External(inner) => match raw::inner_failure(inner.as_ref()) {
-            Some(failure) => return failure,
-            None => FailureKind::Step,
-        },
+    let root = error.find_root();
+    if let DataFusionError::External(inner) = root
+        && let Some(failure) = raw::inner_failure(inner.as_ref())
+    {
+        return failure;
+    }
+    if let Some((kind, words)) = of_store(root) {
+        return Failure::new(kind, format!("cannot {doing}: {words}"));
+    }
+    let kind = match root {
         DataFusionError::ResourcesExhausted(_) => FailureKind::Exhausted,
         DataFusionError::Plan(_) | DataFusionError::SchemaError(..) | DataFusionError::SQL(..) => {
             FailureKind::Usage
         }
         DataFusionError::Internal(_) => FailureKind::Internal,
-        DataFusionError::ObjectStore(error) => {
-            let text = format!("cannot {doing}: {}", store_error::words(error));
-            return Failure::new(store_error::kind(error), text);
-        }
         DataFusionError::IoError(_) => FailureKind::Transient,
         _ => FailureKind::Step,
     };
-    let root = error.find_root().message().into_owned();
+    let root = root.message().into_owned();
     let words = match kind {
         // Who held the memory is in the lines that follow.
         FailureKind::Exhausted => root.split_whitespace().collect::<Vec<_>>().join(" "),
@@ -225,6 +226,16 @@ pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
             "raise RECCTL_MEMORY_LIMIT, or make the query hold less (narrow columns, smaller joins)",
         ),
         _ => failure,
+    }
+}
+
+/// What a store said, wherever in an error it is: that of a Parquet file's pages holds it, that of its
+/// metadata has only its words.
+fn of_store(error: &DataFusionError) -> Option<(FailureKind, String)> {
+    match (store_error::cause(error), error) {
+        (Some(cause), _) => Some((store_error::kind(cause), store_error::words(cause))),
+        (None, DataFusionError::ParquetError(error)) => store_error::told_in(&error.to_string()),
+        (None, _) => None,
     }
 }
 

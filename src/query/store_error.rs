@@ -33,13 +33,29 @@ pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a obj
     None
 }
 
+/// The kind of failure of a store's error of which another has only the words, and these: so DataFusion
+/// tells what keeps it from the metadata of a Parquet file.
+pub fn told_in(text: &str) -> Option<(FailureKind, String)> {
+    let (_, told) = text.split_once("Object Store error: ")?;
+    let begins = |words: &str| told.starts_with(words);
+    let kind = match () {
+        () if begins("The operation lacked ") => FailureKind::Denied,
+        () if begins("Object at location ") => FailureKind::NotFound,
+        () => FailureKind::Transient,
+    };
+    Some((kind, in_one_line(told)))
+}
+
 /// The error in one line: for one of S3's answers its code and its words instead of the document
 /// that they come in.
 pub fn words(error: &object_store::Error) -> String {
     if matches!(error, object_store::Error::NotFound { .. }) {
         return "it is not there".to_owned();
     }
-    let text = error.to_string();
+    in_one_line(&error.to_string())
+}
+
+fn in_one_line(text: &str) -> String {
     let between = |tag: &str| {
         let (_, rest) = text.split_once(&format!("<{tag}>"))?;
         rest.split_once(&format!("</{tag}>")).map(|(inside, _)| inside)
@@ -65,6 +81,28 @@ mod tests {
         };
         assert_eq!(words(&error), "SlowDown: Please reduce your request rate");
         assert_eq!(kind(&error), FailureKind::Transient);
+    }
+
+    #[test]
+    fn words_alone_tell_the_kind() {
+        let source = || "Server returned 403: <Error><Code>AccessDenied</Code></Error>".into();
+        let path = "a/b".to_owned();
+        let denied = object_store::Error::PermissionDenied { path: path.clone(), source: source() };
+        let unknown = object_store::Error::Unauthenticated { path: path.clone(), source: source() };
+        let busy = object_store::Error::Generic { store: "S3", source: "503".into() };
+        let gone = object_store::Error::NotFound { path, source: source() };
+        for (error, kind) in [
+            (denied, FailureKind::Denied),
+            (unknown, FailureKind::Denied),
+            (busy, FailureKind::Transient),
+            (gone, FailureKind::NotFound),
+        ] {
+            assert_eq!(self::kind(&error), kind);
+            let outer = datafusion::error::DataFusionError::from(error).to_string();
+            let told = told_in(&format!("Failed to fetch metadata for file a/b: {outer}"));
+            assert_eq!(told.map(|(kind, _)| kind), Some(kind), "{outer}");
+        }
+        assert_eq!(told_in("Failed to fetch metadata for file a/b: it is empty"), None);
     }
 
     #[test]
