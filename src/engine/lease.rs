@@ -32,7 +32,14 @@ impl Held {
         cancel: CancellationToken,
     ) -> Outcome<Self> {
         let now = services.clock.now();
-        let lease = services.state.acquire(name, holder, TIME, now).await?;
+        let lease = match services.state.acquire(name, holder, TIME, now).await {
+            // Perhaps only the answer got lost: then nobody, not even the next start, gets before its
+            // time what this one has and does not know of.
+            Err(failure) if failure.kind == FailureKind::Transient => {
+                services.state.acquire(name, holder, TIME, services.clock.now()).await?
+            }
+            taken => taken?,
+        };
         let (state, clock, renewed) =
             (Arc::clone(&services.state), Arc::clone(&services.clock), lease.clone());
         let renewal = tokio::spawn(async move {

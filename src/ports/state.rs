@@ -148,7 +148,8 @@ pub trait StateStore: Send + Sync {
     ) -> Outcome<()>;
 
     /// Takes the lease if nobody holds it, or its holder's time is up or its process is known to
-    /// be dead. Taking it again as the same holder renews it.
+    /// be dead. Taking it again as the same holder renews it, as does trying again where an answer got
+    /// lost; from whom it was taken first is not known then, so it counts as seized.
     ///
     /// Errors: `Held`, naming the holder, since when and until when.
     async fn acquire(

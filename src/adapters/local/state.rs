@@ -296,7 +296,7 @@ impl StateStore for SqliteStateStore {
                     Some((None, fence)) => (fence + 1, now, false),
                     // A renewal, not an acquisition: the lease that the holder has stays good.
                     Some((Some(held), fence)) if held.holder == holder => {
-                        (fence, held.since.unwrap_or(now), false)
+                        (fence, held.since.unwrap_or(now), true)
                     }
                     Some((Some(held), fence)) => {
                         if is_held(&held, &host, now) {
