@@ -5,13 +5,10 @@ use std::collections::BTreeSet;
 use crate::pipeline::graph::Pipeline;
 use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::name::Name;
-use crate::pipeline::step::{Step, StepKind};
-use crate::plan::demand::Demand;
-use crate::ports::LoadUnderWay;
+use crate::pipeline::step::StepKind;
 use crate::run::failure::Outcome;
 use crate::run::record::{RunRecord, Status};
 use crate::steps::context::Services;
-use crate::steps::publish::load_token;
 use crate::steps::{job_head, search_head};
 
 /// Of the last runs so many are looked through.
@@ -87,7 +84,7 @@ pub(super) async fn left_by(
         return left;
     }
     left.extend(jobs_of(services, pipeline, dead).await);
-    left.extend(loads_of(services, pipeline, dead).await);
+    // What the warehouse was loading is settled with the publication that it is of.
     for step in pipeline.all_steps() {
         let StepKind::Load(load) = &step.kind else { continue };
         let table = load.table.as_str();
@@ -101,39 +98,6 @@ pub(super) async fn left_by(
         }));
     }
     left
-}
-
-/// Loads of the warehouse that go on under the names that dead runs gave them. Those of publications
-/// that were written down are waited for, or stopped, as these are settled.
-async fn loads_of(services: &Services, pipeline: &Pipeline, dead: &[RunRecord]) -> Vec<String> {
-    let is_loaded = |step: &Step| step.sql().is_some_and(|sql| sql.warehouse.is_some());
-    let mut tokens = BTreeSet::new();
-    for run in dead {
-        let tables = Demand::of(pipeline, run.date).tables.into_iter();
-        let loaded =
-            tables.filter(|(table, _)| pipeline.step(table.as_str()).is_some_and(is_loaded));
-        tokens.extend(loaded.map(|(_, partition)| load_token(run.id.as_str(), partition)));
-    }
-    let tokens: Vec<String> = tokens.into_iter().collect();
-    if tokens.is_empty() {
-        return Vec::new();
-    }
-    match services.warehouse.under_way(&tokens).await {
-        Ok(found) => found
-            .into_iter()
-            .map(|load| {
-                let LoadUnderWay { token, name, stop } = load;
-                format!(
-                    "load `{name}` of {token} goes on: the same work waits for it, and `{stop}` stops it"
-                )
-            })
-            .collect(),
-        // Only told: what cannot be listed stops nothing.
-        Err(failure) => {
-            tracing::warn!(%failure, "cannot tell which loads of runs that died go on");
-            Vec::new()
-        }
-    }
 }
 
 /// Jobs that go on under the names that dead runs gave them.

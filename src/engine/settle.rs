@@ -140,7 +140,7 @@ async fn one(services: &Services, lease: &Lease, publication: &Publication) -> O
         Settlement::Back(_) | Settlement::Overtaken => "stopped",
     };
     for load in loads {
-        told.push_str(&format!("; load `{}` went on and was {became}", load.name));
+        told.push_str(&format!("; load `{load}` went on and was {became}"));
     }
     Ok(told)
 }

@@ -27,4 +27,4 @@ pub use trainer::{
     JobKind, JobRequest, JobState, JobStatus, JobUnderWay, Trainer, Trial, TuningRequest,
     TuningService, TuningStatus,
 };
-pub use warehouse::{LoadBatch, LoadOutcome, LoadUnderWay, TableLoad, Warehouse};
+pub use warehouse::{LoadBatch, LoadOutcome, TableLoad, Warehouse};

@@ -46,17 +46,6 @@ pub enum LoadOutcome {
     AlreadyLoaded,
 }
 
-/// A load that goes on, though whoever began it may be gone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LoadUnderWay {
-    /// Its token.
-    pub token: String,
-    /// What the warehouse calls it.
-    pub name: String,
-    /// The command that stops it.
-    pub stop: String,
-}
-
 /// Holds curated tables.
 #[async_trait]
 pub trait Warehouse: Send + Sync {
@@ -72,11 +61,11 @@ pub trait Warehouse: Send + Sync {
     /// ([`Warehouse::fence`]).
     async fn load(&self, batch: &LoadBatch) -> Outcome<LoadOutcome>;
 
-    /// Those of some loads that go on, by their tokens. Where a load ends with the process that began
-    /// it there are none.
+    /// Those of some loads, by their tokens, that go on though whoever began them may be gone: what the
+    /// warehouse calls them. Where a load ends with the process that began it there are none.
     ///
     /// Errors: `Denied` if listing is not allowed.
-    async fn under_way(&self, _tokens: &[String]) -> Outcome<Vec<LoadUnderWay>> {
+    async fn under_way(&self, _tokens: &[String]) -> Outcome<Vec<String>> {
         Ok(Vec::new())
     }
 

@@ -312,9 +312,8 @@ async fn redshift_loads_once_whatever_happens() {
     let other = redshift.warehouse("s");
     let tokens = ["2".to_owned(), "5".to_owned(), "6".to_owned()];
     let found = other.under_way(&tokens).await.unwrap();
-    assert_eq!(found.iter().map(|it| it.token.as_str()).collect::<Vec<_>>(), ["5"]);
-    assert!(found[0].name.starts_with("recctl-load-"), "{found:?}");
-    assert!(found[0].stop.starts_with("aws redshift-data cancel-statement --id "), "{found:?}");
+    let [name] = &found[..] else { panic!("{found:?}") };
+    assert!(name.starts_with("recctl-load-"), "{name}");
     assert_eq!(redshift.warehouse("s2").under_way(&tokens).await, Ok(vec![]), "another schema");
     other.cancel(&tokens).await.unwrap();
     redshift.data.release();

@@ -174,7 +174,7 @@ impl Warehouse for Faulty<dyn Warehouse> {
     async fn fence(&self, lease: &Lease) -> Outcome<()> {
         self.1.pass("warehouse.fence", self.0.fence(lease)).await
     }
-    async fn under_way(&self, tokens: &[String]) -> Outcome<Vec<LoadUnderWay>> {
+    async fn under_way(&self, tokens: &[String]) -> Outcome<Vec<String>> {
         self.1.pass("warehouse.under_way", self.0.under_way(tokens)).await
     }
     async fn cancel(&self, tokens: &[String]) -> Outcome<()> {

@@ -30,7 +30,7 @@ use crate::pipeline::interval::LogicalDate;
 use crate::pipeline::step::PARTITION_COLUMN;
 use crate::pipeline::target::RedshiftOptions;
 use crate::ports::limits::redshift::{BATCH, RedshiftType};
-use crate::ports::{Lease, LoadBatch, LoadOutcome, LoadUnderWay, Warehouse};
+use crate::ports::{Lease, LoadBatch, LoadOutcome, Warehouse};
 use crate::run::failure::{Failure, FailureKind, Outcome};
 
 /// Keeps curated tables in Redshift, provisioned or serverless.
@@ -182,18 +182,12 @@ impl Warehouse for RedshiftWarehouse {
         }
     }
 
-    async fn under_way(&self, tokens: &[String]) -> Outcome<Vec<LoadUnderWay>> {
-        let loads = self.running(tokens).await?;
-        let under_way = |(token, name, id): (String, String, String)| LoadUnderWay {
-            token,
-            name,
-            stop: format!("aws redshift-data cancel-statement --id {id}"),
-        };
-        Ok(loads.into_iter().map(under_way).collect())
+    async fn under_way(&self, tokens: &[String]) -> Outcome<Vec<String>> {
+        Ok(self.running(tokens).await?.into_iter().map(|(name, _)| name).collect())
     }
 
     async fn cancel(&self, tokens: &[String]) -> Outcome<()> {
-        for (_, _, id) in self.running(tokens).await? {
+        for (_, id) in self.running(tokens).await? {
             self.statements.stop(&id).await?;
         }
         Ok(())
@@ -247,18 +241,16 @@ impl Warehouse for RedshiftWarehouse {
 }
 
 impl RedshiftWarehouse {
-    /// Token, name and id of those of some loads that go on.
-    async fn running(&self, tokens: &[String]) -> Outcome<Vec<(String, String, String)>> {
+    /// Name and id of those of some loads that go on.
+    async fn running(&self, tokens: &[String]) -> Outcome<Vec<(String, String)>> {
         if tokens.is_empty() {
             return Ok(Vec::new());
         }
-        let running = self.statements.running(LOAD).await?;
-        let of_token = |token: &String| {
-            let named = statement_name(&self.options, token);
-            let found = running.iter().filter(move |(name, _)| *name == named);
-            found.map(|(name, id)| (token.clone(), name.clone(), id.clone())).collect::<Vec<_>>()
-        };
-        Ok(tokens.iter().flat_map(of_token).collect())
+        let names = tokens.iter().map(|token| statement_name(&self.options, token));
+        let names: Vec<String> = names.collect();
+        let mut running = self.statements.running(LOAD).await?;
+        running.retain(|(name, _)| names.contains(name));
+        Ok(running)
     }
 
     /// Loads once. The inner failure is of making or widening tables, which somebody else may do at
