@@ -128,7 +128,13 @@ impl GlueCatalog {
         let _only_writer = self.publishing.lock().await;
         let mut plans = Vec::with_capacity(tables.len());
         for table in tables {
-            plans.push(self.plan(table, partitions, lease).await?);
+            let plan = self.plan(table, partitions, lease).await?;
+            // All of it is visible already, and so was its definition before.
+            let is_done =
+                plan.flips.is_empty() && partitions.iter().any(|it| it.table == table.name);
+            if !is_done {
+                plans.push(plan);
+            }
         }
         self.prepare(&plans).await?;
         let mut tried = Vec::new();
