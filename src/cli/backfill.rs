@@ -218,7 +218,7 @@ async fn planned(
     let services = &target.services;
     let dates: Vec<LogicalDate> = range.days().collect();
     let mut facts = gather(services, pipeline, &dates, false).await?;
-    facts.there = Some(standing(services, pipeline).await?);
+    facts.there = Some(standing(services, pipeline, &facts.open).await?);
     let only = args.only.iter().map(|state| match state {
         Only::Missing => DayState::Missing,
         Only::Failed => DayState::Failed,

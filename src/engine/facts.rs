@@ -1,6 +1,6 @@
 //! Gathers what planning needs to know of the world. Reads only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
@@ -12,7 +12,7 @@ use crate::pipeline::name::Name;
 use crate::pipeline::step::{QUARANTINE_TABLE, ReadFrom, StepKind, fallback_table};
 use crate::plan::demand::Demand;
 use crate::plan::effects::Standing;
-use crate::plan::{Facts, ListingFact, ServedBack, VisibleFact};
+use crate::plan::{Facts, ListingFact, OpenFact, ServedBack, VisibleFact};
 use crate::ports::PartitionEntry;
 use crate::query::lake::Lake;
 use crate::run::failure::Outcome;
@@ -125,12 +125,18 @@ pub async fn history(
     Ok(records)
 }
 
-/// What there is at the target of what a run of this pipeline changes.
-pub async fn standing(services: &Services, pipeline: &Pipeline) -> Outcome<Standing> {
+/// What there is at the target of what a run of this pipeline changes, and of what it settles first.
+pub async fn standing(
+    services: &Services,
+    pipeline: &Pipeline,
+    open: &[OpenFact],
+) -> Outcome<Standing> {
     let mut there = Standing::default();
+    let flips = open.iter().flat_map(|open| &open.flips);
+    let settled: BTreeSet<&str> = flips.map(|(table, ..)| table.as_str()).collect();
     for table in services.catalog.tables().await? {
         there.database = true;
-        if !makes(pipeline, &table.name) {
+        if !makes(pipeline, &table.name) && !settled.contains(table.name.as_str()) {
             continue;
         }
         let partitions = services.catalog.partitions(&table.name).await?;

@@ -42,7 +42,7 @@ async fn the_sample_runs_on_all_services_and_serves_what_the_embedded_target_ser
     assert!(!cloud.recorder.requests().is_empty(), "it looked");
 
     // The day after: what is there is known, and what is done before is not done again.
-    let plan = planned::asking(&cloud, NEXT_DAY).await;
+    let plan = planned::asking(&cloud, NEXT_DAY, &[]).await;
     cloud.forget();
     cloud.run(&["run", "daily", "--date", NEXT_DAY, "--threads", "2"]).await.ends_with(0);
     planned::hold(&cloud, &plan);

@@ -10,9 +10,11 @@ use recctl::adapters::local::SystemClock;
 use recctl::ports::{Catalog, Clock, Publication, StateStore};
 use serde_json::json;
 use stand_ins::faults::Microburst;
+use stand_ins::recorder::Accident;
 use stand_ins::stack;
 
 use super::cloud::Cloud;
+use super::planned;
 use crate::sandbox::{DAY, Sandbox};
 
 /// How many partitions of a publication readers see.
@@ -106,4 +108,24 @@ async fn who_dies_between_two_flips_is_finished_by_whoever_comes() {
         let line = format!("interactions     sql      {}", row.partition);
         assert!(!ran.stderr.contains(&line), "{}", ran.stderr);
     }
+}
+
+/// One that was stopped between two flips, and gave its lease back: what the next start finishes is
+/// in its plan.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_finished_first_is_in_the_plan() {
+    let Some(stack) = stack::or_skip() else { return };
+    let prepared = tokio::task::spawn_blocking(Sandbox::prepared).await.unwrap();
+    let cloud = Cloud::new(stack, prepared).await;
+    cloud.recorder.upset(("glue", "BatchCreatePartition"), 1, 1, Accident::Denied);
+    let arguments = ["run", "daily", "--date", DAY, "--select", "+interactions", "--threads", "2"];
+    cloud.run(&arguments).await.ends_with(2);
+    assert_eq!(cloud.recorder.calm(), 0);
+
+    let plan = planned::asking(&cloud, DAY, &["--select", "products"]).await;
+    cloud.forget();
+    let other = ["run", "daily", "--date", DAY, "--select", "products", "--threads", "2"];
+    let ran = cloud.run(&other).await.ends_with(0);
+    assert!(ran.stderr.contains("finished, and nothing made again"), "{}", ran.stderr);
+    planned::hold(&cloud, &plan);
 }

@@ -18,11 +18,11 @@ pub fn without_asking(cloud: &Cloud, date: &str) -> Value {
 }
 
 /// A plan that asks the services, and changes nothing there.
-pub async fn asking(cloud: &Cloud, date: &str) -> Value {
+pub async fn asking(cloud: &Cloud, date: &str, more: &[&str]) -> Value {
     cloud.forget();
     let arguments =
         ["plan", "daily", "--date", date, "--online", "--threads", "2", "--format", "json"];
-    let ran = cloud.run(&arguments).await.ends_with(0);
+    let ran = cloud.run(&[&arguments, more].concat()).await.ends_with(0);
     assert_eq!(cloud.mutating(), BTreeMap::new());
     assert!(!cloud.recorder.requests().is_empty(), "it looked");
     serde_json::from_str(&ran.stdout).unwrap()

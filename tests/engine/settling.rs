@@ -193,6 +193,12 @@ async fn what_cannot_be_finished_is_taken_back() {
         let standing = found[0].1.clone().expect("nobody is at work on it");
         assert_eq!(standing.settlement, Settlement::Back(format!("`{}` is gone", lost.path)));
         assert_eq!(standing.visible, flipped);
+        let ran = tokio::task::block_in_place(|| mixed.sandbox.run(&["doctor", "daily"]));
+        let told = ran.ends_with(0).stdout;
+        let all = publication.flips.len();
+        let half =
+            format!("half done, {flipped} of {all} partitions visible: the next start takes");
+        assert!(told.contains("warn     publications: ") && told.contains(&half), "{told}");
 
         let told = mixed.settle().await;
         assert!(told[0].contains(&format!("taken back, as `{}` is gone", lost.path)), "{told:?}");

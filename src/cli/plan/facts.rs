@@ -21,7 +21,7 @@ pub(super) async fn of_target(
 ) -> Outcome<Facts> {
     let services = &target.services;
     let mut facts = gather(services, pipeline, dates, force).await?;
-    facts.there = Some(standing(services, pipeline).await?);
+    facts.there = Some(standing(services, pipeline, &facts.open).await?);
     if let Some(first) = dates.first()
         && let Some(sample) = first_sample(pipeline, target, *first)
     {

@@ -1,4 +1,4 @@
-//! A proxy that changes nothing and writes down what was asked.
+//! A proxy that writes down what was asked, and changes nothing unless an accident is asked for.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
@@ -6,10 +6,10 @@ use std::time::Instant;
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::CONTENT_TYPE;
+use hyper::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::Value;
 
-use crate::http::{Body, BoxError, Server, whole};
+use crate::http::{Body, BoxError, Response, Server, whole};
 use crate::operation::Operation;
 use crate::upstream::Upstream;
 
@@ -39,6 +39,54 @@ impl Call {
     }
 }
 
+/// What goes wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Accident {
+    /// It is refused for now; nothing happens.
+    Busy,
+    /// It takes place, but its answer gets lost.
+    LostAnswer,
+    /// It is refused for good; nothing happens.
+    Denied,
+}
+
+impl Accident {
+    /// All kinds.
+    pub const ALL: [Self; 3] = [Self::Busy, Self::LostAnswer, Self::Denied];
+
+    /// What is answered in the place of the upstream's answer, in the service's own form.
+    fn answer(self, service: &str) -> Option<Response> {
+        let (status, of_xml, of_json) = match self {
+            Self::Busy => (503, "SlowDown", "ThrottlingException"),
+            Self::Denied => (403, "AccessDenied", "AccessDeniedException"),
+            Self::LostAnswer => return None,
+        };
+        let text = "an accident that a test asked for";
+        let error = format!("<Error><Code>{of_xml}</Code><Message>{text}</Message></Error>");
+        let error = match service {
+            "s3" => error,
+            "sts" => format!("<ErrorResponse>{error}</ErrorResponse>"),
+            _ => return Some(Response::error(400, of_json, text)),
+        };
+        let mut response = Response::error(status, of_xml, text);
+        response.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/xml"));
+        response.body = Bytes::from(error);
+        Some(response)
+    }
+}
+
+/// Accidents that are to come to calls of one operation.
+#[derive(Debug, Clone)]
+struct Planned {
+    service: String,
+    operation: String,
+    /// How many of its calls come through before.
+    before: usize,
+    /// How many have an accident then.
+    times: usize,
+    accident: Accident,
+}
+
 /// The proxy. It stops when this is dropped.
 #[derive(Debug)]
 pub struct Recorder {
@@ -62,6 +110,24 @@ impl Recorder {
     /// Where it listens.
     pub fn url(&self) -> String {
         self.server.url()
+    }
+
+    /// Has calls of an operation go wrong: after `before` calls so many, from now on.
+    pub fn upset(
+        &self,
+        (service, operation): (&str, &str),
+        before: usize,
+        times: usize,
+        accident: Accident,
+    ) {
+        let (service, operation) = (service.to_owned(), operation.to_owned());
+        let planned = Planned { service, operation, before, times, accident };
+        self.log.with(|log| log.planned = Some(planned));
+    }
+
+    /// Ends what was planned by [`Recorder::upset`]; returns how many accidents were still to come.
+    pub fn calm(&self) -> usize {
+        self.log.with(|log| log.planned.take()).map_or(0, |planned| planned.times)
     }
 
     /// All requests, in the order in which they came.
@@ -95,6 +161,23 @@ struct LogState {
     calls: Vec<Call>,
     /// How many were cleared, so that the status of one of them finds no other.
     forgotten: usize,
+    planned: Option<Planned>,
+}
+
+impl LogState {
+    /// What goes wrong with the next call of an operation.
+    fn accident(&mut self, service: &str, operation: &str) -> Option<Accident> {
+        let planned = self.planned.as_mut()?;
+        if planned.service != service || planned.operation != operation || planned.times == 0 {
+            return None;
+        }
+        if planned.before > 0 {
+            planned.before -= 1;
+            return None;
+        }
+        planned.times -= 1;
+        Some(planned.accident)
+    }
 }
 
 impl Log {
@@ -143,6 +226,8 @@ async fn pass(
         if target { serde_json::from_slice(&bytes).unwrap_or_default() } else { Value::Null };
     let text = if form { String::from_utf8_lossy(&bytes).into_owned() } else { String::new() };
     let operation = Operation::of(&parts.method, &parts.uri, &parts.headers, &json, &text);
+    let accident = log.with(|log| log.accident(&operation.service, &operation.name));
+    let refusal = accident.and_then(|accident| accident.answer(&operation.service));
     let number = log.came(Call {
         at,
         service: operation.service,
@@ -151,7 +236,19 @@ async fn pass(
         body: json,
         status: None,
     });
+    if let Some(Response { status, headers, body: text }) = refusal {
+        // What is sent is taken in, so that the client comes to read the answer.
+        body.collect().await?;
+        log.answered(number, status.as_u16());
+        let mut response = hyper::Response::new(whole(text));
+        (*response.status_mut(), *response.headers_mut()) = (status, headers);
+        return Ok(response);
+    }
     let response = upstream.send(hyper::Request::from_parts(parts, body)).await?;
+    if accident.is_some() {
+        response.into_body().collect().await?;
+        return Err(std::io::Error::from(std::io::ErrorKind::ConnectionReset).into());
+    }
     log.answered(number, response.status().as_u16());
     Ok(response.map(|body| body.map_err(BoxError::from).boxed_unsync()))
 }
@@ -291,6 +388,47 @@ mod tests {
             ]
         );
         assert!(recorder.mutating().is_empty());
+    }
+
+    #[tokio::test]
+    async fn accidents_come_as_they_were_asked_for() {
+        let Some(stack) = stack::or_skip() else { return };
+        let recorder = Recorder::start(&stack.ministack()).unwrap();
+        let account = stack::account();
+        let bucket = stack.bucket(&account, "upset");
+        let retry = object_store::RetryConfig { max_retries: 0, ..Default::default() };
+        let hasty = AmazonS3Builder::new()
+            .with_endpoint(recorder.url())
+            .with_allow_http(true)
+            .with_region(stack::REGION)
+            .with_bucket_name(&bucket)
+            .with_access_key_id(&account)
+            .with_secret_access_key("secret")
+            .with_retry(retry)
+            .build()
+            .unwrap();
+        let put = async |key: &str| {
+            let put = hasty.put(&Path::from(key), PutPayload::from_static(b"1")).await;
+            put.map(|_| ()).map_err(|error| error.to_string())
+        };
+        let is_there = async |key: &str| hasty.head(&Path::from(key)).await.is_ok();
+
+        recorder.upset(("s3", "PutObject"), 1, 1, Accident::Denied);
+        put("a").await.unwrap();
+        assert!(put("b").await.unwrap_err().contains("AccessDenied"));
+        put("c").await.unwrap();
+        assert!(is_there("a").await && !is_there("b").await && is_there("c").await);
+
+        recorder.upset(("s3", "PutObject"), 0, 1, Accident::Busy);
+        assert!(put("d").await.unwrap_err().contains("SlowDown"));
+        assert!(!is_there("d").await);
+        recorder.upset(("s3", "PutObject"), 0, 1, Accident::LostAnswer);
+        put("e").await.unwrap_err();
+        assert!(is_there("e").await, "it took place");
+        assert_eq!(recorder.calm(), 0);
+        recorder.upset(("s3", "DeleteObject"), 0, 1, Accident::Busy);
+        put("f").await.unwrap();
+        assert_eq!(recorder.calm(), 1, "another operation is left alone");
     }
 
     /// A client that waits for `100 Continue` before it sends, as SDKs do with large objects.
