@@ -231,7 +231,7 @@ async fn strike_watched(
 }
 
 /// Every job was made once, and its container started once.
-fn no_job_twice(cloud: &Cloud) {
+pub fn no_job_twice(cloud: &Cloud) {
     let made = cloud.sagemaker.requests();
     let made = made.iter().filter(|one| {
         let jobs = ["CreateTrainingJob", "CreateHyperParameterTuningJob", "CreateProcessingJob"];
@@ -246,7 +246,7 @@ fn no_job_twice(cloud: &Cloud) {
 }
 
 /// The warehouse keeps what each of its transactions loaded.
-async fn no_load_twice(cloud: &Cloud) {
+pub async fn no_load_twice(cloud: &Cloud) {
     let loads = cloud.redshift.query("SELECT tables FROM rec.recctl_loads").await.unwrap();
     let distinct: BTreeSet<_> = loads.iter().collect();
     assert!(distinct.len() > 1 && distinct.len() == loads.len(), "{loads:?}");

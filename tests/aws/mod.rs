@@ -3,6 +3,7 @@
 mod allowed;
 mod athena;
 mod backfill;
+mod calls;
 mod chaos;
 mod cloud;
 mod daily;

@@ -4,7 +4,7 @@ mod adoption;
 mod backfill;
 mod changes;
 mod effects;
-mod faults;
+pub mod faults;
 mod faulty;
 mod gc;
 mod hashes;
