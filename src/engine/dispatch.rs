@@ -38,6 +38,9 @@ pub(super) struct Dispatched {
     pub(super) units: Vec<FinishedUnit>,
     /// The first failure.
     pub(super) failure: Option<Failure>,
+    /// What kept the run itself from going on, of which no step tells: a state store that is gone, a
+    /// panic.
+    pub(super) broken: Option<Failure>,
     /// Whether actions were left to themselves.
     pub(super) given_up: bool,
 }
@@ -91,15 +94,16 @@ impl<'a> Dispatcher<'a> {
         options: &RunOptions,
         cancel: &CancellationToken,
     ) -> Dispatched {
-        // What keeps a run from going on (a state store that is gone, a panic) is its failure too.
-        if let Err(failure) = self.all(options, cancel).await {
-            self.failure.get_or_insert(failure);
+        let broken = self.all(options, cancel).await.err();
+        if let Some(failure) = &broken {
+            self.failure.get_or_insert_with(|| failure.clone());
             self.given_up = true;
         }
         Dispatched {
             done: self.states.iter().all(|state| *state == State::Done),
             units: self.units,
             failure: self.failure,
+            broken,
             given_up: self.given_up,
         }
     }

@@ -69,9 +69,9 @@ pub struct RunOptions {
 /// wait, and the lease is still to be given back.
 const LAST_REMOVALS: Duration = Duration::from_secs(2);
 
-/// Carries out a plan and returns how it ended. The lease is given back in any case. Errors: only
-/// what keeps the run from starting (`Held` if somebody else holds the lease) or its end from
-/// being written.
+/// Carries out a plan and returns how it ended, with the first failure of a step, of which an event
+/// told. The lease is given back in any case. Errors: what keeps the run from starting (`Held` if
+/// somebody else holds the lease), from going on, or its end from being written; nobody was told.
 pub async fn run(
     services: Arc<Services>,
     pipeline: Arc<Pipeline>,
@@ -102,15 +102,12 @@ pub async fn run(
         Run { services, pipeline, plan, id, lease, options, events: Arc::clone(&events), cancel };
     let ended = run.carry_out().await;
     held.release().await;
-    let (finished, failure) = ended?;
-    let status = finished.status;
-    events.emit(RunEvent::RunFinished {
-        run: finished.id,
-        status,
-        seconds: finished.seconds,
-        summary: Box::new(finished.summary),
-    });
-    Ok((status, failure))
+    let Finished { id, status, seconds, summary, failure, broken } = ended?;
+    events.emit(RunEvent::RunFinished { run: id, status, seconds, summary: Box::new(summary) });
+    match broken {
+        Some(failure) => Err(failure),
+        None => Ok((status, failure)),
+    }
 }
 
 /// A run that has nothing to do changes nothing: it takes no lease and leaves no record.
@@ -153,10 +150,14 @@ struct Finished {
     status: Status,
     seconds: f64,
     summary: RunSummary,
+    /// Its first failure.
+    failure: Option<Failure>,
+    /// The one of which no step told.
+    broken: Option<Failure>,
 }
 
 impl Run {
-    async fn carry_out(self) -> Outcome<(Finished, Option<Failure>)> {
+    async fn carry_out(self) -> Outcome<Finished> {
         let Self { services, pipeline, plan, id, lease, options, events, cancel } = self;
         let clock = std::time::Instant::now();
         let dead = orphans::bury(&services, &pipeline.name).await?;
@@ -201,7 +202,7 @@ impl Run {
         let made = Arc::new(performer);
         let dispatcher =
             Dispatcher::new(&pipeline, &plan, &id, Arc::clone(&made), &services, events);
-        let Dispatched { done, units, failure, given_up } =
+        let Dispatched { done, units, failure, broken, given_up } =
             dispatcher.dispatch(&options, &cancel).await;
         let overdue = watched.as_ref().and_then(Watched::failure);
         drop(watched);
@@ -232,7 +233,7 @@ impl Run {
         }
         let summary = summarize(&services, &pipeline, &plan, &made, units).await;
         let seconds = clock.elapsed().as_secs_f64();
-        Ok((Finished { id, status, seconds, summary }, failure))
+        Ok(Finished { id, status, seconds, summary, failure, broken })
     }
 }
 

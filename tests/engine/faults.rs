@@ -55,6 +55,15 @@ impl Heard {
         notices.collect()
     }
 
+    /// Whether a step ended with this failure.
+    fn told_of(&self, failure: &Failure) -> bool {
+        let events = self.0.lock().unwrap();
+        events.iter().any(|event| match event {
+            RunEvent::StepFinished { failure: Some(told), .. } => told == failure,
+            _ => false,
+        })
+    }
+
     fn retries(&self) -> usize {
         let events = self.0.lock().unwrap();
         events.iter().filter(|event| matches!(event, RunEvent::StepRetried { .. })).count()
@@ -235,10 +244,13 @@ async fn a_fault_in_any_call_ends_well_or_can_be_gone_on_from() {
         let heard = Arc::new(Heard::default());
         let gate = Gate::failing(call, fault);
         let ended = attempt(&app, &pipeline, NEXT_DAY, &gate, &heard).await;
+        // Who called tells of what no step told.
+        let is_of_a_step = ended.is_ok();
         match ended {
             Ok((Status::Succeeded, _)) => straight += 1,
             Ok((Status::Failed, Some(failure))) | Err(failure) => {
                 stopped += 1;
+                assert_eq!(heard.told_of(&failure), is_of_a_step, "{what}: {failure:?}");
                 let kind = match fault {
                     Fault::Busy | Fault::LostAnswer => FailureKind::Transient,
                     Fault::Denied => FailureKind::Denied,
