@@ -76,8 +76,14 @@ pub fn table(random: &mut Random, rows: i64) -> Vec<RecordBatch> {
 }
 
 /// A context with the table `t`, with DataFusion's rules or with ours too, and with so many bytes of
-/// memory.
+/// memory; the table has two partitions.
 pub fn context(batches: &[RecordBatch], ours: bool, memory: Option<usize>) -> SessionContext {
+    let (first, second) = batches.split_at(batches.len() / 2);
+    context_of(&[first, second], ours, memory)
+}
+
+/// The same with these partitions.
+pub fn context_of(parts: &[&[RecordBatch]], ours: bool, memory: Option<usize>) -> SessionContext {
     let rules = match ours {
         true => recctl_operators::physical_rules(),
         false => PhysicalOptimizer::new().rules,
@@ -99,9 +105,9 @@ pub fn context(batches: &[RecordBatch], ours: bool, memory: Option<usize>) -> Se
         .with_physical_optimizer_rules(rules)
         .build();
     let context = SessionContext::new_with_state(state);
-    let half = batches.len() / 2;
-    let parts = vec![batches[..half].to_vec(), batches[half..].to_vec()];
-    let table = MemTable::try_new(batches[0].schema(), parts).unwrap();
+    let schema = parts.iter().find_map(|part| part.first()).unwrap().schema();
+    let parts = parts.iter().map(|part| part.to_vec()).collect();
+    let table = MemTable::try_new(schema, parts).unwrap();
     context.register_table("t", Arc::new(table)).unwrap();
     context
 }
