@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::json::WriterBuilder;
+use datafusion::arrow::json::writer::LineDelimited;
 use datafusion::arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Ended;
@@ -152,8 +154,10 @@ fn cells(batch: &RecordBatch) -> Outcome<Vec<Vec<String>>> {
     Ok((0..batch.num_rows()).map(row).collect())
 }
 
+/// One object a row, each with all columns.
 fn as_json(batch: &RecordBatch) -> Outcome<String> {
-    let mut writer = datafusion::arrow::json::LineDelimitedWriter::new(Vec::new());
+    let options = WriterBuilder::new().with_explicit_nulls(true);
+    let mut writer = options.build::<_, LineDelimited>(Vec::new());
     writer.write(batch).map_err(failed)?;
     writer.finish().map_err(failed)?;
     String::from_utf8(writer.into_inner()).map_err(failed)
