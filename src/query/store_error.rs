@@ -2,6 +2,11 @@
 
 use crate::run::failure::FailureKind;
 
+/// What is in the text of an answer that refuses for good: its status, or a code of S3 that comes with
+/// another one. <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>
+const REFUSED: [&str; 4] =
+    ["401 Unauthorized", "403 Forbidden", "<Code>ExpiredToken</Code>", "<Code>InvalidToken</Code>"];
+
 /// The kind of failure that a store's error is.
 pub fn kind(error: &object_store::Error) -> FailureKind {
     match error {
@@ -12,7 +17,15 @@ pub fn kind(error: &object_store::Error) -> FailureKind {
         object_store::Error::InvalidPath { .. } => FailureKind::Usage,
         object_store::Error::PermissionDenied { .. }
         | object_store::Error::Unauthenticated { .. } => FailureKind::Denied,
-        _ => FailureKind::Transient,
+        // Of a listing that is not allowed the store tells only what the service answered.
+        other => kind_of_answer(&other.to_string()),
+    }
+}
+
+fn kind_of_answer(text: &str) -> FailureKind {
+    match REFUSED.iter().any(|part| text.contains(part)) {
+        true => FailureKind::Denied,
+        false => FailureKind::Transient,
     }
 }
 
@@ -41,7 +54,7 @@ pub fn told_in(text: &str) -> Option<(FailureKind, String)> {
     let kind = match () {
         () if begins("The operation lacked ") => FailureKind::Denied,
         () if begins("Object at location ") => FailureKind::NotFound,
-        () => FailureKind::Transient,
+        () => kind_of_answer(told),
     };
     Some((kind, in_one_line(told)))
 }
@@ -89,12 +102,19 @@ mod tests {
         let path = "a/b".to_owned();
         let denied = object_store::Error::PermissionDenied { path: path.clone(), source: source() };
         let unknown = object_store::Error::Unauthenticated { path: path.clone(), source: source() };
-        let busy = object_store::Error::Generic { store: "S3", source: "503".into() };
+        let generic = |text: &str| object_store::Error::Generic {
+            store: "S3",
+            source: text.to_owned().into(),
+        };
+        let listing = "Server returned non-2xx status code: 403 Forbidden: <Error></Error>";
+        let expired = "400 Bad Request: <Error><Code>ExpiredToken</Code></Error>";
         let gone = object_store::Error::NotFound { path, source: source() };
         for (error, kind) in [
             (denied, FailureKind::Denied),
             (unknown, FailureKind::Denied),
-            (busy, FailureKind::Transient),
+            (generic("503 Service Unavailable"), FailureKind::Transient),
+            (generic(listing), FailureKind::Denied),
+            (generic(expired), FailureKind::Denied),
             (gone, FailureKind::NotFound),
         ] {
             assert_eq!(self::kind(&error), kind);
