@@ -76,7 +76,13 @@ fn in_one_line(text: &str) -> String {
     match (between("Code"), between("Message")) {
         (Some(code), Some(message)) => format!("{code}: {}", message.trim_end_matches('.')),
         (Some(code), None) => code.to_owned(),
-        _ => text.lines().next().unwrap_or_default().trim_end_matches('.').to_owned(),
+        // An answer to HEAD has no document.
+        _ => match text.split_once("Server returned non-2xx status code: ") {
+            Some((_, status)) => status.lines().next().unwrap_or_default(),
+            None => text.lines().next().unwrap_or_default(),
+        }
+        .trim_end_matches([':', ' ', '.'])
+        .to_owned(),
     }
 }
 
@@ -94,6 +100,10 @@ mod tests {
         };
         assert_eq!(words(&error), "SlowDown: Please reduce your request rate");
         assert_eq!(kind(&error), FailureKind::Transient);
+        let source = "Error performing HEAD http://h/b/k in 1ms, after 4 retries  - \
+                      Server returned non-2xx status code: 503 Service Unavailable: ";
+        let error = object_store::Error::Generic { store: "S3", source: source.into() };
+        assert_eq!(words(&error), "503 Service Unavailable");
     }
 
     #[test]
