@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 
 use super::settle::{self, Settlement};
 use crate::pipeline::fingerprint::digest;
@@ -211,7 +211,7 @@ async fn find_outputs(
             StepKind::Sql(sql) => {
                 let visible = settled.partitions(services, name.as_str()).await?;
                 let demanded = demand.tables.iter().filter(|(table, _)| table == name);
-                let whole = which_are_whole(lake, &visible, demanded.clone()).await;
+                let whole = which_are_whole(lake, &visible, demanded.clone()).await?;
                 let reads_raw = sql.reads.iter().any(|read| read.from == ReadFrom::Source);
                 for key in demanded {
                     let found = whole.get(&key.1).copied();
@@ -260,7 +260,7 @@ async fn find_outputs(
                 }
                 let visible = settled.partitions(services, name.as_str()).await?;
                 let wanted: Vec<Key> = done.into_iter().map(|(_, key, _)| key).collect();
-                let whole = which_are_whole(lake, &visible, wanted.iter()).await;
+                let whole = which_are_whole(lake, &visible, wanted.iter()).await?;
                 let gone = wanted.iter().filter(|(_, partition)| !whole.contains_key(partition));
                 facts.lost.extend(gone.cloned());
             }
@@ -339,21 +339,21 @@ async fn which_are_whole<'a>(
     lake: &Lake,
     visible: &'a [PartitionEntry],
     wanted: impl Iterator<Item = &Key>,
-) -> BTreeMap<Partition, &'a PartitionEntry> {
+) -> Outcome<BTreeMap<Partition, &'a PartitionEntry>> {
     let found = wanted.filter_map(|(_, partition)| {
         let key = partition.key();
         visible.iter().find(|entry| entry.key == key).map(|entry| (*partition, entry))
     });
+    let look = async |(partition, entry): (Partition, &'a PartitionEntry)| {
+        is_whole(lake, entry).await.map(|is_whole| (partition, entry, is_whole))
+    };
     let looked: Vec<_> = futures::stream::iter(found.collect::<Vec<_>>())
-        .map(async |(partition, entry)| (partition, entry, is_whole(lake, entry).await))
+        .map(look)
         .buffer_unordered(LOOKS_AT_ONCE)
-        .collect()
-        .await;
-    looked
-        .into_iter()
-        .filter(|look| look.2)
-        .map(|(partition, entry, _)| (partition, entry))
-        .collect()
+        .try_collect()
+        .await?;
+    let whole = looked.into_iter().filter(|(.., is_whole)| *is_whole);
+    Ok(whole.map(|(partition, entry, _)| (partition, entry)).collect())
 }
 
 /// What is served though the ledger says that something newer was loaded: somebody rolled it back.
@@ -392,11 +392,11 @@ async fn served_back(
 }
 
 /// Whether all files of a partition are there.
-async fn is_whole(lake: &Lake, entry: &PartitionEntry) -> bool {
+async fn is_whole(lake: &Lake, entry: &PartitionEntry) -> Outcome<bool> {
     for file in &entry.files {
-        if !lake.holds(&file.path, file.bytes).await {
-            return false;
+        if !lake.holds(&file.path, file.bytes).await? {
+            return Ok(false);
         }
     }
-    true
+    Ok(true)
 }

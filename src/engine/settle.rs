@@ -204,7 +204,7 @@ pub async fn standing(services: &Services, publication: &Publication) -> Outcome
         return Ok(Standing { settlement, visible, pending: Vec::new() });
     }
     for file in publication.flips.iter().flat_map(|flip| &flip.to.files) {
-        if !services.query.lake().holds(&file.path, file.bytes).await {
+        if !services.query.lake().holds(&file.path, file.bytes).await? {
             let settlement = Settlement::Back(format!("`{}` is gone", file.path));
             return Ok(Standing { settlement, visible, pending: all(forth) });
         }

@@ -184,9 +184,14 @@ impl Lake {
         meta.map(|meta| meta.size).map_err(|error| store_failure("read", path, &error))
     }
 
-    /// Whether there is a file of that path and size.
-    pub async fn holds(&self, path: &str, bytes: u64) -> bool {
-        self.store.head(&StorePath::from(path)).await.is_ok_and(|meta| meta.size == bytes)
+    /// Whether there is a file of that path and size. Errors: that it cannot be told, which is not
+    /// that it is gone.
+    pub async fn holds(&self, path: &str, bytes: u64) -> Outcome<bool> {
+        match self.store.head(&StorePath::from(path)).await {
+            Ok(meta) => Ok(meta.size == bytes),
+            Err(object_store::Error::NotFound { .. }) => Ok(false),
+            Err(error) => Err(store_failure("look at", path, &error)),
+        }
     }
 
     /// Paths of all files below a folder, sorted.

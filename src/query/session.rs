@@ -233,7 +233,7 @@ pub fn failure_of(error: DataFusionError, doing: &str) -> Failure {
 /// metadata has only its words.
 fn of_store(error: &DataFusionError) -> Option<(FailureKind, String)> {
     match (store_error::cause(error), error) {
-        (Some(cause), _) => Some((store_error::kind(cause), store_error::words(cause))),
+        (Some(cause), _) => Some((store_error::kind(cause), store_error::words_with_file(cause))),
         (None, DataFusionError::ParquetError(error)) => store_error::told_in(&error.to_string()),
         (None, _) => None,
     }

@@ -49,14 +49,15 @@ pub fn cause<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a obj
 /// The kind of failure of a store's error of which another has only the words, and these: so DataFusion
 /// tells what keeps it from the metadata of a Parquet file.
 pub fn told_in(text: &str) -> Option<(FailureKind, String)> {
-    let (_, told) = text.split_once("Object Store error: ")?;
+    let (place, told) = text.split_once("Object Store error: ")?;
     let begins = |words: &str| told.starts_with(words);
     let kind = match () {
         () if begins("The operation lacked ") => FailureKind::Denied,
         () if begins("Object at location ") => FailureKind::NotFound,
         () => kind_of_answer(told),
     };
-    Some((kind, in_one_line(told)))
+    let file = place.split_once("for file ").map(|(_, file)| file.trim_end_matches([':', ' ']));
+    Some((kind, of_file(file, in_one_line(told))))
 }
 
 /// The error in one line: for one of S3's answers its code and its words instead of the document
@@ -66,6 +67,24 @@ pub fn words(error: &object_store::Error) -> String {
         return "it is not there".to_owned();
     }
     in_one_line(&error.to_string())
+}
+
+/// The same with the file that it is about, where that is known.
+pub fn words_with_file(error: &object_store::Error) -> String {
+    let file = match error {
+        object_store::Error::NotFound { path, .. }
+        | object_store::Error::PermissionDenied { path, .. }
+        | object_store::Error::Unauthenticated { path, .. } => Some(path.as_str()),
+        _ => None,
+    };
+    of_file(file, words(error))
+}
+
+fn of_file(file: Option<&str>, words: String) -> String {
+    match file {
+        Some(file) => format!("cannot read `{file}`: {words}"),
+        None => words,
+    }
 }
 
 fn in_one_line(text: &str) -> String {
@@ -130,7 +149,9 @@ mod tests {
             assert_eq!(self::kind(&error), kind);
             let outer = datafusion::error::DataFusionError::from(error).to_string();
             let told = told_in(&format!("Failed to fetch metadata for file a/b: {outer}"));
-            assert_eq!(told.map(|(kind, _)| kind), Some(kind), "{outer}");
+            let (told, words) = told.unwrap();
+            assert_eq!(told, kind, "{outer}");
+            assert!(words.starts_with("cannot read `a/b`: "), "{words}");
         }
         assert_eq!(told_in("Failed to fetch metadata for file a/b: it is empty"), None);
     }

@@ -75,7 +75,7 @@ pub(super) async fn cut(
     let done = format!("{folder}/_done");
     let _only_one = context.made.cutting().await;
     let query = Arc::clone(&context.services.query);
-    if query.lake().holds(&done, 4).await {
+    if query.lake().holds(&done, 4).await? {
         return Ok(format!("{folder}/"));
     }
     // An earlier run may have died between its files and the marker.

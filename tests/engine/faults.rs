@@ -163,7 +163,10 @@ pub async fn seen(app: &App, sandbox: &Sandbox, pipeline: &Pipeline) -> Seen {
     for table in services.catalog.tables().await.unwrap() {
         for entry in services.catalog.partitions(&table.name).await.unwrap() {
             for file in &entry.files {
-                assert!(services.query.lake().holds(&file.path, file.bytes).await, "{file:?}");
+                assert!(
+                    services.query.lake().holds(&file.path, file.bytes).await.unwrap(),
+                    "{file:?}"
+                );
             }
             tables.insert((entry.table, entry.key), (entry.rows, entry.content_hash));
         }

@@ -201,13 +201,13 @@ impl World {
             for (at, entry) in entries.iter().enumerate() {
                 for file in &entry.files {
                     let what = if at < visible { "visible" } else { "in the history" };
-                    assert!(lake.holds(&file.path, file.bytes).await, "{what}: {entry:?}");
+                    assert!(lake.holds(&file.path, file.bytes).await.unwrap(), "{what}: {entry:?}");
                 }
             }
         }
         for row in self.services.state.ledger(&name("daily")).await.unwrap() {
             let model = row.output["artifact"].as_str().unwrap();
-            assert!(lake.holds(model, 5).await, "{model} of {row:?}");
+            assert!(lake.holds(model, 5).await.unwrap(), "{model} of {row:?}");
             assert!(self.services.state.run(&row.run).await.unwrap().is_some(), "{row:?}");
         }
     }

@@ -273,7 +273,7 @@ async fn a_smaller_fence_settles_nothing() {
     for flip in &publication.flips {
         let entries = [Some(&flip.to), flip.from.as_ref()];
         for file in entries.into_iter().flatten().flat_map(|entry| &entry.files) {
-            let there = services.query.lake().holds(&file.path, file.bytes).await;
+            let there = services.query.lake().holds(&file.path, file.bytes).await.unwrap();
             assert!(there, "{} went with {gone:?}", file.path);
         }
         let run = state.run(&publication.run).await.unwrap();
@@ -312,7 +312,10 @@ async fn a_settlement_that_fails_is_tried_by_the_next() {
     // The files of what is open are nobody's to remove, the run's own least of all.
     let mixed = Mixed::new(0).await;
     for file in mixed.publication.flips.iter().flat_map(|flip| &flip.to.files) {
-        assert!(mixed.services.query.lake().holds(&file.path, file.bytes).await, "{file:?}");
+        assert!(
+            mixed.services.query.lake().holds(&file.path, file.bytes).await.unwrap(),
+            "{file:?}"
+        );
     }
     let of_tables: BTreeMap<&str, u64> =
         mixed.publication.flips.iter().map(|flip| (flip.to.table.as_str(), flip.to.rows)).collect();

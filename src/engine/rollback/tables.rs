@@ -276,7 +276,7 @@ async fn fitting(
 ) -> Outcome<Option<Vec<ColumnEntry>>> {
     let what = format!("`{}` of `{}` by run {}", entry.key, entry.table, entry.generation);
     for FileEntry { path, bytes, .. } in &entry.files {
-        if !services.query.lake().holds(path, *bytes).await {
+        if !services.query.lake().holds(path, *bytes).await? {
             let text = format!("{what} cannot be made visible: `{path}` is gone");
             return Err(Failure::new(FailureKind::Input, text).with_hint(
                 "`recctl gc` removes generations past their keep: make the day again with `recctl run`",
