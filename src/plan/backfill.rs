@@ -187,15 +187,17 @@ pub fn backfill(pipeline: &Pipeline, asked: Asked, facts: Facts, known: &Known<'
     let tables = only_tables(&unserved);
     // A newer day that goes first would make, and show, of an older day only what it reads of it.
     let of_tables = tables.as_ref().unwrap_or(&unserved);
-    let tables_in_order = match read_each_other(of_tables, &judged.chosen) {
+    let with_foreseen = |date| {
+        let foreseen = of_other_days(&unserved, date, &judged.chosen);
+        Pipeline { foreseen, ..of_tables.clone() }
+    };
+    let tables_in_order = match read_each_other(&with_foreseen, &judged.chosen) {
         true => &oldest_first,
         false => &in_order,
     };
-    if let (Some(tables), true) = (&tables, in_order.len() > 1) {
+    if tables.is_some() && in_order.len() > 1 {
         for date in tables_in_order {
-            let foreseen = of_other_days(&unserved, *date, &judged.chosen);
-            let tables = Arc::new(Pipeline { foreseen, ..tables.clone() });
-            outline.add(*date, Scope::Tables, &tables);
+            outline.add(*date, Scope::Tables, &Arc::new(with_foreseen(*date)));
         }
     }
     // Each decision rests on the one of the day before.
@@ -330,10 +332,14 @@ fn only_tables(pipeline: &Pipeline) -> Option<Pipeline> {
     is_part.then(|| without(pipeline, &|name, _| !tables.contains(name)))
 }
 
-/// Whether the tables of one of these days are made from tables of another.
-fn read_each_other(pipeline: &Pipeline, days: &BTreeSet<LogicalDate>) -> bool {
+/// Whether what is made with the tables of one of these days is made from tables of another.
+fn read_each_other(
+    pipeline: &dyn Fn(LogicalDate) -> Pipeline,
+    days: &BTreeSet<LogicalDate>,
+) -> bool {
     days.iter().any(|date| {
-        let demand = Demand::looking_back(pipeline, *date, 0);
+        let pipeline = pipeline(*date);
+        let demand = Demand::looking_back(&pipeline, *date, 0);
         let made = demand.tables.iter().filter(|(name, _)| !pipeline.is_unselected(name));
         let mut needed = made.filter_map(|(_, partition)| partition.date());
         needed.any(|day| day != *date && days.contains(&day))
