@@ -318,7 +318,11 @@ impl<'a> Dispatcher<'a> {
             failure: failure.clone(),
             earlier: self.earlier.remove(&index).unwrap_or_default(),
         };
-        self.services.state.put_step(&record).await?;
+        let written = self.services.state.put_step(&record).await;
+        // What is not written down is not done for good; why something failed is told in any case.
+        if written.is_err() && failure.is_none() {
+            return written;
+        }
         let unit = unit_of(action);
         self.events.emit(RunEvent::StepFinished {
             unit: unit.clone(),
@@ -328,7 +332,7 @@ impl<'a> Dispatcher<'a> {
             failure,
         });
         self.units.push(FinishedUnit { unit, status, seconds, report });
-        Ok(())
+        written
     }
 }
 

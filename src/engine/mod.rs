@@ -105,8 +105,9 @@ pub async fn run(
     let Finished { id, status, seconds, summary, failure, broken } = ended?;
     events.emit(RunEvent::RunFinished { run: id, status, seconds, summary: Box::new(summary) });
     match broken {
-        Some(failure) => Err(failure),
-        None => Ok((status, failure)),
+        // Who asked it to stop knows why it did.
+        Some(failure) if status != Status::Cancelled => Err(failure),
+        Some(_) | None => Ok((status, failure)),
     }
 }
 

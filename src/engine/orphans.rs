@@ -84,7 +84,8 @@ pub(super) async fn left_by(
         return left;
     }
     left.extend(jobs_of(services, pipeline, dead).await);
-    // What the warehouse was loading is settled with the publication that it is of.
+    // What the warehouse was loading is settled with the publication that it is of; the same work finds
+    // a load of adopted tables, which need none, by its token.
     for step in pipeline.all_steps() {
         let StepKind::Load(load) = &step.kind else { continue };
         let table = load.table.as_str();
