@@ -110,8 +110,8 @@ async fn who_dies_between_two_flips_is_finished_by_whoever_comes() {
     }
 }
 
-/// One that was stopped between two flips, and gave its lease back: what the next start finishes is
-/// in its plan.
+/// One that was refused its second flip took back the first, and gave its lease back: what the next
+/// start finishes is in its plan.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_finished_first_is_in_the_plan() {
     let Some(stack) = stack::or_skip() else { return };

@@ -68,6 +68,13 @@ impl Plan {
         self.definition.partitioning == Partitioning::Whole && !self.flips.is_empty()
     }
 
+    /// Whether the table that was there has just these columns.
+    fn is_defined(&self) -> Outcome<bool> {
+        let Some(current) = &self.current else { return Ok(false) };
+        let columns = &self.definition.entry.columns;
+        Ok(schema_change::changes(&own_entry_of(current)?.columns, columns).is_empty())
+    }
+
     /// The table with what is published of it, checked against what is there by now.
     fn defined(&self, now: &Table) -> Outcome<TableInput> {
         let old = own_entry_of(now)?;
@@ -129,9 +136,10 @@ impl GlueCatalog {
         let mut plans = Vec::with_capacity(tables.len());
         for table in tables {
             let plan = self.plan(table, partitions, lease).await?;
-            // All of it is visible already, and so was its definition before.
-            let is_done =
-                plan.flips.is_empty() && partitions.iter().any(|it| it.table == table.name);
+            // All of it is visible already, under this definition.
+            let is_done = plan.flips.is_empty()
+                && partitions.iter().any(|it| it.table == table.name)
+                && plan.is_defined()?;
             if !is_done {
                 plans.push(plan);
             }
