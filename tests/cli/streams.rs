@@ -42,7 +42,7 @@ fn rows_come_as_table_csv_and_json() {
     "#);
     insta::assert_snapshot!(rows("json"), @r#"
     {"n":1,"text":"a,\"b\""}
-    {"n":2}
+    {"n":2,"text":null}
     "#);
     let none = sandbox.run(&["query", "SELECT 1 AS n WHERE false", "--format", "csv"]).ends_with(0);
     assert_eq!(none.stdout, "n\n", "a file without rows still says its columns");
